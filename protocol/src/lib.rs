@@ -1,0 +1,14 @@
+//! Formats and rules: what bytes mean, and nothing about where they come from.
+//!
+//! Owns: identifiers, wire limits, close reasons, WebSocket framing, HTTP/1.1 heads, the Centrifuge
+//! client protocol, and the messages that gateway and router exchange.
+//! Never: a socket, a file, a clock, a thread, or `unsafe`.
+
+pub mod client;
+pub mod close;
+pub mod http;
+pub mod ids;
+pub mod limits;
+pub mod link;
+pub mod time;
+pub mod websocket;
