@@ -1,0 +1,28 @@
+//! The thread-per-core runtime: what a shard needs from kernel and hardware.
+//!
+//! Owns: rings, receive buffers, sockets, timers, the lanes between threads, and where threads run.
+//! Never: knows what the bytes mean.
+//!
+//! This is the only crate with `unsafe`. Everything unsafe is in [`ring`] and [`buffers`]; how long the
+//! kernel may look at which memory is argued once, at the top of [`ring`].
+
+pub mod buffers;
+mod entries;
+pub mod io;
+pub mod lanes;
+pub mod limits;
+pub mod placement;
+pub mod probe;
+pub mod ring;
+pub mod sleep;
+mod slots;
+pub mod sockets;
+pub mod timers;
+
+pub use io::{Chunk, Completion, Errno, Io, ReceiveEnd, SendBuffer, Wait};
+pub use ring::{Ring, RingOptions};
+
+/// The atomics of [`sleep`], so that a test can put a model checker's in their place.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}

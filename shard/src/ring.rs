@@ -1,0 +1,579 @@
+//! The real ring: one io_uring instance, its table of direct descriptors and its receive buffers.
+//!
+//! Owns: sockets as direct descriptors, the buffer ring, the bytes of every send in flight.
+//! Never: knows a protocol, keeps time, or shares anything with another thread.
+//!
+//! # How long the kernel looks at which memory
+//!
+//! Every `unsafe` of this crate that hands memory to the kernel rests on one of these:
+//!
+//! 1. **Sends.** The bytes are in the slot's [`SendBuffer`] from submission to completion. The buffer is
+//!    moved (a counted pointer or a `Vec`), its bytes are not. A slot's buffer leaves only when the
+//!    completion of its send has arrived, and a slot is closed only when it has none.
+//! 2. **Receives.** The kernel writes to buffers in the buffer ring. A buffer is ours from the completion
+//!    that names it until it is pushed again; [`crate::buffers`] counts both.
+//! 3. **Peer addresses and the bell.** Both are read into boxes that live as long as the ring.
+//! 4. **The end.** `Drop` cancels everything and waits until no operation is in flight. Should the kernel
+//!    not finish in time, the memory is leaked rather than freed under it.
+//!
+//! A completion carries its slot's generation. One whose generation is not the slot's belongs to a
+//! connection that is gone, and only gives its receive buffer back.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use io_uring::{IoUring, cqueue, squeue, types};
+use protocol::ids::{ConnectionId, ShardId, Slot};
+
+use crate::buffers::BufferRing;
+use crate::entries::{self, Operation, PeerStorage, Tag};
+use crate::io::{Chunk, Completion, Errno, Io, ReceiveEnd, SendBuffer, Wait};
+use crate::lanes::Bell;
+use crate::limits;
+use crate::slots::{Life, Receive, Slots};
+
+/// What a ring is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct RingOptions {
+    /// The shard that drives the ring.
+    pub shard: ShardId,
+    /// Which of the shard's rings this is.
+    pub ring: u8,
+    /// Places in the table of direct descriptors; at most RLIMIT_NOFILE.
+    pub connections_max: u32,
+    /// Receive buffers; a power of two.
+    pub buffers_count: u16,
+    /// Bytes in each.
+    pub buffer_bytes: u32,
+    /// Look up where clients come from?
+    pub peer_addresses: bool,
+}
+
+impl RingOptions {
+    /// The usual ring for `shard`, with room for `connections_max` connections.
+    pub fn new(shard: ShardId, connections_max: u32) -> Self {
+        Self {
+            shard,
+            ring: 0,
+            connections_max,
+            buffers_count: limits::RECEIVE_BUFFERS_COUNT,
+            buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+            peer_addresses: true,
+        }
+    }
+}
+
+/// Counters of one ring since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RingCounters {
+    /// Turns, which is calls of `io_uring_enter`.
+    pub turns: u64,
+    /// Operations submitted.
+    pub submissions: u64,
+    /// Completions seen.
+    pub completions: u64,
+    /// Receives that ended because no buffer was free.
+    pub receives_parked: u64,
+    /// Completions whose connection was gone.
+    pub completions_stale: u64,
+    /// Times the kernel had to keep completions in its overflow list.
+    pub completion_overflows: u64,
+}
+
+/// One io_uring instance and everything in it.
+pub struct Ring {
+    options: RingOptions,
+    ring: IoUring,
+    /// What the kernel writes to. Freed by `Drop` alone, and only when nothing is in flight.
+    memory: ManuallyDrop<KernelMemory>,
+    slots: Slots,
+    /// Completions of this turn, not yet asked for.
+    arrived: VecDeque<Arrived>,
+    /// Receives that ended for want of buffers.
+    parked: VecDeque<(Slot, u32)>,
+    listener: Option<OwnedFd>,
+    accept_armed: bool,
+    lookups_free: Vec<u8>,
+    lookups_waiting: VecDeque<(Slot, u32)>,
+    bell: Bell,
+    bell_armed: bool,
+    /// Operations with the kernel that touch memory of ours.
+    in_flight_count: u64,
+    counters: RingCounters,
+}
+
+/// Memory that operations in flight write to.
+struct KernelMemory {
+    buffers: BufferRing,
+    lookups: Box<[PeerStorage; limits::PEER_LOOKUPS_MAX]>,
+    bell_count: Box<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Arrived {
+    tag: Tag,
+    result: i32,
+    flags: u32,
+}
+
+impl Ring {
+    /// Makes a ring on the calling thread, which alone may use it.
+    ///
+    /// # Errors
+    ///
+    /// io_uring is not there or not allowed, or lacks something; [`crate::probe`] says which in words.
+    pub fn new(options: RingOptions, listener: Option<OwnedFd>, bell: Bell) -> io::Result<Self> {
+        assert!(options.connections_max <= limits::CONNECTIONS_PER_RING_MAX);
+        let ring: IoUring = IoUring::builder()
+            .setup_clamp()
+            .setup_cqsize(limits::COMPLETIONS_MAX)
+            .setup_submit_all()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .build(limits::SUBMISSIONS_MAX)?;
+        // Only a shortcut for the kernel: without it every call looks the ring up.
+        let _ = ring.submitter().register_ring_fd();
+        ring.submitter().register_files_sparse(options.connections_max)?;
+        let buffers =
+            BufferRing::register(&ring.submitter(), options.buffers_count, options.buffer_bytes)?;
+        Ok(Self {
+            options,
+            ring,
+            memory: ManuallyDrop::new(KernelMemory {
+                buffers,
+                lookups: Box::new([PeerStorage::default(); limits::PEER_LOOKUPS_MAX]),
+                bell_count: Box::new(0),
+            }),
+            slots: Slots::default(),
+            arrived: VecDeque::with_capacity(limits::COMPLETIONS_MAX as usize),
+            parked: VecDeque::new(),
+            listener,
+            accept_armed: false,
+            lookups_free: (0..limits::PEER_LOOKUPS_MAX as u8).collect(),
+            lookups_waiting: VecDeque::new(),
+            bell,
+            bell_armed: false,
+            in_flight_count: 0,
+            counters: RingCounters::default(),
+        })
+    }
+
+    /// What happened since the start.
+    pub fn counters(&self) -> RingCounters {
+        self.counters
+    }
+
+    /// Connections that are not closed yet.
+    pub fn connections_count(&self) -> u32 {
+        self.slots.open_count()
+    }
+
+    /// Memory for receive buffers, in bytes.
+    pub fn buffer_memory_bytes(&self) -> usize {
+        self.memory.buffers.memory_bytes()
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        loop {
+            // SAFETY: every entry comes from `entries`, and the memory it names lives until its completion
+            // by the four rules at the top of this module.
+            let pushed = unsafe { self.ring.submission().push(&entry) };
+            if pushed.is_ok() {
+                self.counters.submissions += 1;
+                return;
+            }
+            self.enter(0, None).expect("the kernel takes submissions when the queue is full");
+        }
+    }
+
+    fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        self.counters.turns += 1;
+        let timespec = timeout.map(types::Timespec::from).unwrap_or_default();
+        let mut args = types::SubmitArgs::new();
+        if timeout.is_some() {
+            args = args.timespec(&timespec);
+        }
+        let submitter = self.ring.submitter();
+        let entered = if want > 0 {
+            submitter.submit_with_args(want as usize, &args)
+        } else {
+            // Deferred task work, and with it completions, happens only on an enter with GETEVENTS.
+            const GETEVENTS: u32 = 1;
+            // SAFETY: no argument is passed, and the entries were pushed by `push`.
+            unsafe {
+                let queued = self.ring.submission_shared().len() as u32;
+                submitter.enter::<libc::sigset_t>(queued, 0, GETEVENTS, None)
+            }
+        };
+        match entered {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // Out of time, a signal, or completions to be taken first: each is a turn that ended early.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn collect(&mut self) {
+        if self.ring.submission().cq_overflow() {
+            self.counters.completion_overflows += 1;
+        }
+        let completions = self.ring.completion();
+        for entry in completions {
+            self.counters.completions += 1;
+            let tag = Tag::from_bits(entry.user_data()).expect("only our own tags are submitted");
+            let (result, flags) = (entry.result(), entry.flags());
+            self.arrived.push_back(Arrived { tag, result, flags });
+        }
+    }
+
+    fn arm_bell(&mut self) {
+        if !self.bell_armed {
+            self.bell_armed = true;
+            self.in_flight_count += 1;
+            let into = &raw mut *self.memory.bell_count;
+            self.push(entries::read_bell(self.bell.as_raw_fd(), into));
+        }
+    }
+
+    /// Arms parked receives again, as many as there are free buffers.
+    fn unpark(&mut self) {
+        let mut room = usize::from(self.memory.buffers.free_count());
+        while room > 0 {
+            let Some((slot, generation)) = self.parked.pop_front() else { return };
+            let Some(state) = self.slots.get(slot, generation) else { continue };
+            if state.receive != Receive::Parked {
+                continue;
+            }
+            state.receive = Receive::Idle;
+            if state.wanted && state.life == Life::Open {
+                self.arm_receive(slot, generation);
+                room -= 1;
+            }
+        }
+    }
+
+    fn arm_receive(&mut self, slot: Slot, generation: u32) {
+        let Some(state) = self.slots.get(slot, generation) else { return };
+        state.receive = Receive::Armed;
+        self.in_flight_count += 1;
+        self.push(entries::receive(Tag::new(Operation::Receive, slot, generation)));
+    }
+
+    fn id(&self, slot: Slot, generation: u32) -> ConnectionId {
+        ConnectionId::new(self.options.shard, self.options.ring, slot, generation)
+    }
+
+    fn dispatch(&mut self, arrived: Arrived) -> Option<Completion> {
+        match arrived.tag.operation {
+            Operation::Receive => self.on_receive(arrived),
+            Operation::Send => self.on_send(arrived),
+            Operation::Accept => self.on_accept(arrived),
+            Operation::Peer => self.on_peer(arrived),
+            Operation::Close => self.on_close(arrived),
+            Operation::Bell => {
+                self.in_flight_count -= 1;
+                self.bell_armed = false;
+                None
+            }
+            Operation::Shutdown | Operation::Cancel => None,
+        }
+    }
+
+    fn on_receive(&mut self, arrived: Arrived) -> Option<Completion> {
+        let Tag { slot, generation, .. } = arrived.tag;
+        let more = cqueue::more(arrived.flags);
+        let chunk = cqueue::buffer_select(arrived.flags).map(|buffer| {
+            self.memory.buffers.take();
+            Chunk { buffer, bytes_count: arrived.result.max(0) as u32 }
+        });
+        if !more {
+            self.in_flight_count -= 1;
+        }
+        let Some(state) = self.slots.get(slot, generation) else {
+            self.counters.completions_stale += 1;
+            if let Some(chunk) = chunk {
+                self.memory.buffers.push(chunk.buffer);
+            }
+            return None;
+        };
+        if !more {
+            state.receive = Receive::Idle;
+            state.cancelling = false;
+        }
+        if state.life != Life::Open {
+            if let Some(chunk) = chunk {
+                self.memory.buffers.push(chunk.buffer);
+            }
+            self.finish_if_quiet(slot, generation);
+            return None;
+        }
+        let connection = self.id(slot, generation);
+        if arrived.result > 0 {
+            let chunk = chunk.expect("the kernel names the buffer it filled");
+            if !more {
+                self.rearm(slot, generation);
+            }
+            return Some(Completion::Received { connection, chunk });
+        }
+        if let Some(chunk) = chunk {
+            self.memory.buffers.push(chunk.buffer);
+        }
+        let end = match -arrived.result {
+            0 => ReceiveEnd::Eof,
+            libc::ENOBUFS => {
+                self.counters.receives_parked += 1;
+                self.park(slot, generation);
+                return None;
+            }
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
+                self.rearm(slot, generation);
+                return None;
+            }
+            errno => ReceiveEnd::Failed(Errno(errno)),
+        };
+        self.slots.get(slot, generation)?.wanted = false;
+        Some(Completion::ReceiveEnded { connection, end })
+    }
+
+    fn park(&mut self, slot: Slot, generation: u32) {
+        if let Some(state) = self.slots.get(slot, generation) {
+            state.receive = Receive::Parked;
+            self.parked.push_back((slot, generation));
+        }
+    }
+
+    fn rearm(&mut self, slot: Slot, generation: u32) {
+        if self.slots.get(slot, generation).is_some_and(|state| state.wanted) {
+            self.arm_receive(slot, generation);
+        }
+    }
+
+    fn on_send(&mut self, arrived: Arrived) -> Option<Completion> {
+        let Tag { slot, generation, .. } = arrived.tag;
+        self.in_flight_count -= 1;
+        let state = self.slots.get(slot, generation).expect("a slot outlives its send");
+        let buffer = state.send.take().expect("a send completes once");
+        let result = match arrived.result {
+            0 => Err(Errno(libc::EPIPE)),
+            sent if sent > 0 => Ok(sent as u32),
+            failed => Err(Errno(-failed)),
+        };
+        let connection = self.id(slot, generation);
+        self.finish_if_quiet(slot, generation);
+        Some(Completion::Sent { connection, result, buffer })
+    }
+
+    fn on_accept(&mut self, arrived: Arrived) -> Option<Completion> {
+        if !cqueue::more(arrived.flags) {
+            self.accept_armed = false;
+        }
+        if arrived.result < 0 {
+            return match -arrived.result {
+                libc::ECANCELED => None,
+                // The client went away in the queue; the next one is not affected.
+                libc::ECONNABORTED | libc::EINTR | libc::EAGAIN => {
+                    self.accept();
+                    None
+                }
+                errno => Some(Completion::AcceptEnded(Errno(errno))),
+            };
+        }
+        if !self.accept_armed && self.listener.is_some() {
+            self.accept();
+        }
+        let slot = Slot(arrived.result as u32);
+        let generation = self.slots.open(slot);
+        if self.options.peer_addresses {
+            self.lookups_waiting.push_back((slot, generation));
+            self.look_up_next();
+            return None;
+        }
+        Some(Completion::Accepted { connection: self.id(slot, generation), peer: None })
+    }
+
+    fn look_up_next(&mut self) {
+        while let Some((slot, generation)) = self.lookups_waiting.front().copied() {
+            let Some(place) = self.lookups_free.pop() else { return };
+            self.lookups_waiting.pop_front();
+            let storage = &raw mut self.memory.lookups[usize::from(place)];
+            let tag = Tag { operation: Operation::Peer, aux: place, slot, generation };
+            self.in_flight_count += 1;
+            self.push(entries::peer_name(tag, storage));
+        }
+    }
+
+    fn on_peer(&mut self, arrived: Arrived) -> Option<Completion> {
+        let Tag { slot, generation, aux, .. } = arrived.tag;
+        self.in_flight_count -= 1;
+        let peer = if arrived.result >= 0 {
+            self.memory.lookups[usize::from(aux)].address()
+        } else {
+            None
+        };
+        self.lookups_free.push(aux);
+        self.look_up_next();
+        Some(Completion::Accepted { connection: self.id(slot, generation), peer })
+    }
+
+    fn on_close(&mut self, arrived: Arrived) -> Option<Completion> {
+        let Tag { slot, generation, .. } = arrived.tag;
+        // A slot that was accepted again meanwhile has another generation and stays as it is.
+        self.slots.free(slot, generation);
+        Some(Completion::Closed { connection: self.id(slot, generation) })
+    }
+
+    fn finish_if_quiet(&mut self, slot: Slot, generation: u32) {
+        let Some(state) = self.slots.get(slot, generation) else { return };
+        if state.life == Life::Closing && state.is_quiet() {
+            state.life = Life::Last;
+            self.push(entries::close(Tag::new(Operation::Close, slot, generation)));
+        }
+    }
+
+    /// The open slot of a connection.
+    fn open(&mut self, connection: ConnectionId) -> &mut crate::slots::SlotState {
+        let state = self.slots.get(connection.slot(), connection.generation());
+        let state = state.expect("operations name connections that are not closed");
+        assert!(state.life == Life::Open, "a connection that is being closed is not used");
+        state
+    }
+}
+
+impl Io for Ring {
+    fn turn(&mut self, wait: Wait) -> io::Result<()> {
+        assert!(self.arrived.is_empty(), "all completions are taken before the next turn");
+        self.unpark();
+        self.memory.buffers.publish();
+        self.arm_bell();
+        match wait {
+            Wait::No => self.enter(0, None)?,
+            Wait::AtMost(time) => self.enter(1, Some(time))?,
+        }
+        self.collect();
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        while let Some(arrived) = self.arrived.pop_front() {
+            if let Some(completion) = self.dispatch(arrived) {
+                return Some(completion);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self, chunk: &Chunk) -> &mut [u8] {
+        self.memory.buffers.bytes(chunk.buffer, chunk.bytes_count)
+    }
+
+    fn recycle(&mut self, chunk: Chunk) {
+        self.memory.buffers.push(chunk.buffer);
+    }
+
+    fn accept(&mut self) {
+        if self.accept_armed {
+            return;
+        }
+        if let Some(listener) = &self.listener {
+            self.accept_armed = true;
+            let entry = entries::accept(listener.as_raw_fd());
+            self.push(entry);
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        if self.accept_armed {
+            self.push(entries::cancel(Tag::of(Operation::Accept)));
+        }
+        // Closing the listener makes the kernel refuse new clients at once.
+        self.listener = None;
+    }
+
+    fn receive(&mut self, connection: ConnectionId) {
+        let state = self.open(connection);
+        state.wanted = true;
+        if state.receive == Receive::Idle {
+            self.arm_receive(connection.slot(), connection.generation());
+        }
+    }
+
+    fn pause(&mut self, connection: ConnectionId) {
+        let state = self.open(connection);
+        state.wanted = false;
+        if state.receive == Receive::Armed && !state.cancelling {
+            state.cancelling = true;
+            let (slot, generation) = (connection.slot(), connection.generation());
+            self.push(entries::cancel(Tag::new(Operation::Receive, slot, generation)));
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId, buffer: SendBuffer) {
+        let tag = Tag::new(Operation::Send, connection.slot(), connection.generation());
+        let state = self.open(connection);
+        assert!(state.send.is_none(), "two sends on one socket may reorder");
+        let buffer = state.send.insert(buffer);
+        assert!(buffer.bytes_count() > 0, "an empty send would look like a failure");
+        let entry = entries::send(tag, buffer.as_slice());
+        self.in_flight_count += 1;
+        self.push(entry);
+    }
+
+    fn shutdown_write(&mut self, connection: ConnectionId) {
+        self.open(connection);
+        let tag = Tag::new(Operation::Shutdown, connection.slot(), connection.generation());
+        self.push(entries::shutdown(tag, libc::SHUT_WR));
+    }
+
+    fn close(&mut self, connection: ConnectionId) {
+        let state = self.open(connection);
+        state.life = Life::Closing;
+        state.wanted = false;
+        if state.is_quiet() {
+            self.finish_if_quiet(connection.slot(), connection.generation());
+        } else {
+            // Ends an armed receive with EOF and a waiting send with EPIPE.
+            let tag = Tag::new(Operation::Shutdown, connection.slot(), connection.generation());
+            self.push(entries::shutdown(tag, libc::SHUT_RDWR));
+        }
+    }
+}
+
+/// How long `Drop` waits for the kernel.
+const DROP_WAIT: Duration = Duration::from_secs(2);
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let started = Instant::now();
+        while self.in_flight_count > 0 && started.elapsed() < DROP_WAIT {
+            let _ = self.ring.submitter().register_sync_cancel(None, types::CancelBuilder::any());
+            for (_, state) in self.slots.iter_open() {
+                state.wanted = false;
+            }
+            self.listener = None;
+            if self.enter(0, None).is_err() {
+                break;
+            }
+            self.collect();
+            while let Some(arrived) = self.arrived.pop_front() {
+                let chunk = self.dispatch(arrived);
+                if let Some(Completion::Received { chunk, .. }) = chunk {
+                    self.recycle(chunk);
+                }
+            }
+        }
+        if self.in_flight_count > 0 {
+            // Rule 4: better a leak than memory freed under the kernel.
+            for (_, state) in self.slots.iter_open() {
+                std::mem::forget(state.send.take());
+            }
+            return;
+        }
+        // SAFETY: `memory` is not used again, and no operation that writes to it is in flight.
+        unsafe { ManuallyDrop::drop(&mut self.memory) };
+    }
+}
