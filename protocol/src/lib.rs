@@ -4,6 +4,7 @@
 //! client protocol, and the messages that gateway and router exchange.
 //! Never: a socket, a file, a clock, a thread, or `unsafe`.
 
+pub mod channels;
 pub mod client;
 pub mod close;
 pub mod http;

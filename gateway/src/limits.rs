@@ -1,0 +1,59 @@
+//! Resources of one gateway shard and of each connection.
+
+use core::time::Duration;
+
+use protocol::limits::KIB;
+
+/// Bytes that may wait for one client by default (`client.queue_max_size`).
+pub const OUTBOX_BYTES_DEFAULT: u32 = 1024 * KIB;
+/// Waiting buffers up to this size are copied together into one send.
+pub const GATHER_BYTES_MAX: usize = 16 * KIB as usize;
+/// Largest single send. A client that takes less than this in [`STALL_TIMEOUT`] is slow.
+pub const SEND_BYTES_MAX: u32 = 64 * KIB;
+/// Send buffers that a shard keeps for use again.
+pub const SPARE_BUFFERS_MAX: usize = 1024;
+/// A buffer that grew beyond this is freed instead.
+pub const SPARE_BUFFER_BYTES_MAX: usize = 4 * KIB as usize;
+
+/// A request head must be complete within this time of the accept.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A client must send `connect` within this time by default (`client.stale_close_delay`).
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// A begun message must be complete within this time.
+pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A send that makes no progress for this long closes the connection as slow.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a close frame or the last response, the peer has this long to close its side.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that only speaks HTTP may be idle between requests.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Sends in one turn.
+pub const SENDS_PER_TURN: usize = 512;
+/// Subscribers that one channel is served before the next one has its turn.
+pub const FANOUT_SUBSCRIBERS_PER_STEP: usize = 128;
+/// Bytes of frames in one burst of a channel.
+pub const BURST_BYTES_MAX: usize = 64 * KIB as usize;
+/// Publications of one channel that may wait for their fan-out; beyond it the oldest waits for nobody.
+pub const BURST_QUEUE_MAX: usize = 4096;
+/// Lane messages that one turn takes.
+pub const LANE_MESSAGES_PER_TURN: usize = 1024;
+/// Timers that one turn fires.
+pub const TIMERS_PER_TURN: usize = 512;
+
+/// Commands of one connection that may wait for the router.
+pub const COMMANDS_IN_FLIGHT_MAX: u16 = 512;
+/// Bytes of commands that may wait behind a `connect` that is not answered yet.
+pub const HELD_BYTES_MAX: usize = 64 * KIB as usize;
+/// Channels of one connection by default (`client.channel_limit`).
+pub const CHANNELS_DEFAULT: u32 = 128;
+/// Control frames of one client: so many at once …
+pub const CONTROL_FRAMES_BURST: u32 = 128;
+/// … and so many per second.
+pub const CONTROL_FRAMES_PER_SECOND: u32 = 16;
+/// Commands that failed, of one connection, before it is closed with 3509.
+pub const ERRORS_MAX: u16 = 1024;
+
+const _: () = assert!(GATHER_BYTES_MAX as u32 <= SEND_BYTES_MAX);
+const _: () = assert!(SEND_BYTES_MAX <= OUTBOX_BYTES_DEFAULT);
+const _: () = assert!(HELD_BYTES_MAX <= OUTBOX_BYTES_DEFAULT as usize);

@@ -1,0 +1,51 @@
+//! One channel, as its partition knows it.
+//!
+//! Owns: the epoch and the offset, the window, who is present, which gateways listen.
+//! Invariant: an offset is used once in an epoch, and the epoch is made anew whenever offsets could have
+//! been lost.
+
+use std::sync::Arc;
+
+use protocol::channels::ChannelOptions;
+use protocol::link::Position;
+use protocol::time::Moment;
+
+use super::history::Window;
+use super::interest::Interest;
+use super::presence::Presence;
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) name: Arc<str>,
+    pub(super) position: Position,
+    pub(super) window: Window,
+    pub(super) presence: Presence,
+    pub(super) interest: Interest,
+    /// When the position was last used; it is forgotten `history_meta_ttl` later.
+    pub(super) used_at: Moment,
+}
+
+impl Channel {
+    pub(super) fn new(name: Arc<str>, now: Moment) -> Self {
+        Self {
+            name,
+            position: Position::default(),
+            window: Window::default(),
+            presence: Presence::default(),
+            interest: Interest::default(),
+            used_at: now,
+        }
+    }
+
+    /// May all of it be forgotten?
+    pub(super) fn is_idle(&self, options: Option<&ChannelOptions>, now: Moment) -> bool {
+        if !self.interest.is_empty() || !self.presence.is_empty() || !self.window.is_empty() {
+            return false;
+        }
+        let Some(options) = options else { return true };
+        // A position nobody was ever told needs no memory: an epoch that comes later is another one.
+        !options.has_history()
+            || self.position.epoch.is_empty()
+            || now.since(self.used_at) >= options.history_meta_ttl
+    }
+}

@@ -1,0 +1,176 @@
+//! The recent window of one channel.
+//!
+//! Owns: publications that can still be recovered, in the order of their offsets.
+//! Invariant: offsets in the window are contiguous, and the last is the channel's.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use protocol::channels::ChannelOptions;
+use protocol::link::{HistoryRequest, Publication};
+
+use crate::limits::WINDOW_BYTES_MAX;
+
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    publications: VecDeque<Arc<Publication>>,
+    bytes: usize,
+}
+
+/// What a window knows of publications behind an offset.
+#[derive(Debug, PartialEq)]
+pub(super) enum Since {
+    /// All of them, in order.
+    Complete(Vec<Arc<Publication>>),
+    /// At least one has left the window.
+    Incomplete,
+}
+
+impl Window {
+    pub(super) fn push(&mut self, publication: Arc<Publication>, options: &ChannelOptions) {
+        if let Some(last) = self.publications.back() {
+            assert!(publication.offset == last.offset + 1, "offsets are contiguous");
+        }
+        self.bytes += publication.content.bytes.len();
+        self.publications.push_back(publication);
+        while self.publications.len() > options.history_size as usize
+            || self.bytes > WINDOW_BYTES_MAX
+        {
+            self.pop_oldest();
+        }
+    }
+
+    fn pop_oldest(&mut self) {
+        if let Some(oldest) = self.publications.pop_front() {
+            self.bytes -= oldest.content.bytes.len();
+        }
+    }
+
+    /// Forgets what is older than `history_ttl`, and what no longer fits a smaller `history_size`.
+    pub(super) fn trim(&mut self, options: &ChannelOptions, unix_ms: u64) {
+        let ttl_ms = u64::try_from(options.history_ttl.as_millis()).unwrap_or(u64::MAX);
+        while let Some(oldest) = self.publications.front() {
+            let too_old = oldest.time_ms.saturating_add(ttl_ms) <= unix_ms;
+            if !too_old && self.publications.len() <= options.history_size as usize {
+                break;
+            }
+            self.pop_oldest();
+        }
+        if self.publications.is_empty() {
+            self.publications = VecDeque::new();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.publications.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Publications with offsets above `offset`, of a channel that is at `current`.
+    pub(super) fn since(&self, offset: u64, current: u64) -> Since {
+        if offset > current {
+            return Since::Incomplete;
+        }
+        let missing = (current - offset) as usize;
+        if missing > self.publications.len() {
+            return Since::Incomplete;
+        }
+        let from = self.publications.len() - missing;
+        let publications: Vec<_> = self.publications.range(from..).cloned().collect();
+        let first = publications.first().map_or(offset + 1, |publication| publication.offset);
+        assert!(first == offset + 1, "the window is contiguous up to the channel's offset");
+        Since::Complete(publications)
+    }
+
+    /// A page of the window.
+    pub(super) fn page(&self, request: &HistoryRequest, limit: usize) -> Vec<Arc<Publication>> {
+        let since = request.since.as_ref().map(|position| position.offset);
+        if request.reverse {
+            let below = since.unwrap_or(u64::MAX);
+            let page = self.publications.iter().rev().filter(|entry| entry.offset < below);
+            page.take(limit).cloned().collect()
+        } else {
+            let above = since.unwrap_or(0);
+            let page = self.publications.iter().filter(|entry| entry.offset > above);
+            page.take(limit).cloned().collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+    use protocol::link::Content;
+
+    fn options(size: u32, ttl_ms: u64) -> ChannelOptions {
+        ChannelOptions {
+            history_size: size,
+            history_ttl: Duration::from_millis(ttl_ms),
+            ..ChannelOptions::default()
+        }
+    }
+
+    fn publication(offset: u64, time_ms: u64) -> Arc<Publication> {
+        let content = Content::classify(b"1");
+        Arc::new(Publication { offset, content, publisher: None, tags: None, time_ms })
+    }
+
+    fn window(offsets: std::ops::RangeInclusive<u64>, options: &ChannelOptions) -> Window {
+        let mut window = Window::default();
+        for offset in offsets {
+            window.push(publication(offset, offset * 10), options);
+        }
+        window
+    }
+
+    fn offsets(publications: &[Arc<Publication>]) -> Vec<u64> {
+        publications.iter().map(|publication| publication.offset).collect()
+    }
+
+    #[test]
+    fn recovery_is_complete_or_refused() {
+        let options = options(3, 60_000);
+        let window = window(1..=5, &options);
+        assert_eq!(window.since(5, 5), Since::Complete(vec![]));
+        let Since::Complete(found) = window.since(2, 5) else { panic!("3, 4 and 5 are there") };
+        assert_eq!(offsets(&found), [3, 4, 5]);
+        assert_eq!(window.since(1, 5), Since::Incomplete, "2 has left");
+        assert_eq!(window.since(6, 5), Since::Incomplete, "a position from nowhere");
+    }
+
+    #[test]
+    fn age_and_size_both_trim() {
+        let mut window = window(1..=5, &options(10, 25));
+        window.trim(&options(10, 25), 50);
+        assert_eq!(offsets(&window.page(&HistoryRequest::default(), 10)), [3, 4, 5]);
+        window.trim(&options(1, 25), 50);
+        assert_eq!(offsets(&window.page(&HistoryRequest::default(), 10)), [5]);
+        window.trim(&options(1, 25), 1000);
+        assert!(window.is_empty());
+        assert_eq!(window.bytes(), 0);
+        assert_eq!(window.since(5, 5), Since::Complete(vec![]));
+        assert_eq!(window.since(4, 5), Since::Incomplete);
+    }
+
+    #[test]
+    fn pages_go_both_ways() {
+        let window = window(1..=5, &options(10, 60_000));
+        let mut request = HistoryRequest {
+            since: Some(protocol::link::Position { offset: 2, epoch: "e".into() }),
+            ..HistoryRequest::default()
+        };
+        assert_eq!(offsets(&window.page(&request, 2)), [3, 4]);
+        request.reverse = true;
+        assert_eq!(offsets(&window.page(&request, 2)), [1]);
+        request.since = None;
+        assert_eq!(offsets(&window.page(&request, 2)), [5, 4]);
+    }
+}

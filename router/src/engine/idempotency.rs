@@ -1,0 +1,103 @@
+//! Publications that were asked for twice and are ordered once.
+//!
+//! Owns: per channel and key, where the publication was put, for [`IDEMPOTENCY_TTL`].
+//! Invariant: `order` names every key of `results` once, oldest first.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use protocol::link::Position;
+use protocol::time::Moment;
+
+use crate::limits::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_TTL};
+
+type Key = (Arc<str>, Box<str>);
+
+#[derive(Debug, Default)]
+pub(super) struct IdempotencyKeys {
+    results: HashMap<Key, Position, foldhash::fast::RandomState>,
+    order: VecDeque<(Moment, Key)>,
+    forgotten_early: u64,
+}
+
+impl IdempotencyKeys {
+    /// Where the publication with this key was put, if it was.
+    pub(super) fn find(&self, channel: &Arc<str>, key: &str) -> Option<&Position> {
+        self.results.get(&(channel.clone(), Box::from(key)))
+    }
+
+    pub(super) fn remember(
+        &mut self,
+        channel: Arc<str>,
+        key: Box<str>,
+        position: Position,
+        now: Moment,
+    ) {
+        if self.order.len() >= IDEMPOTENCY_KEYS_MAX {
+            self.forget_oldest();
+            self.forgotten_early += 1;
+        }
+        let key = (channel, key);
+        self.order.push_back((now, key.clone()));
+        self.results.insert(key, position);
+    }
+
+    /// Forgets what is older than [`IDEMPOTENCY_TTL`].
+    pub(super) fn expire(&mut self, now: Moment) {
+        let is_old = |since: Moment| now.since(since) >= IDEMPOTENCY_TTL;
+        while self.order.front().is_some_and(|(since, _)| is_old(*since)) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, key)) = self.order.pop_front() {
+            self.results.remove(&key);
+        }
+    }
+
+    /// Keys that were forgotten before their time, for want of room.
+    pub(super) fn forgotten_early(&self) -> u64 {
+        self.forgotten_early
+    }
+
+    /// How long a key is remembered.
+    #[cfg(test)]
+    const TTL: Duration = IDEMPOTENCY_TTL;
+}
+
+const _: () = assert!(IDEMPOTENCY_TTL.as_secs() >= Duration::from_secs(120).as_secs());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_per_channel_and_expire() {
+        let mut keys = IdempotencyKeys::default();
+        let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
+        let position = Position { offset: 7, epoch: "e".into() };
+        keys.remember(one.clone(), "k".into(), position.clone(), Moment::ZERO);
+        assert_eq!(keys.find(&one, "k"), Some(&position));
+        assert_eq!(keys.find(&other, "k"), None);
+        keys.expire(Moment::ZERO + IdempotencyKeys::TTL - Duration::from_millis(1));
+        assert!(keys.find(&one, "k").is_some());
+        keys.expire(Moment::ZERO + IdempotencyKeys::TTL);
+        assert!(keys.find(&one, "k").is_none());
+    }
+
+    #[test]
+    fn the_number_of_keys_is_bounded() {
+        let mut keys = IdempotencyKeys::default();
+        let channel: Arc<str> = "c".into();
+        for number in 0..=IDEMPOTENCY_KEYS_MAX {
+            let key = number.to_string().into_boxed_str();
+            keys.remember(channel.clone(), key, Position::default(), Moment::ZERO);
+        }
+        assert_eq!(keys.results.len(), IDEMPOTENCY_KEYS_MAX);
+        assert_eq!(keys.forgotten_early(), 1);
+        assert!(keys.find(&channel, "0").is_none(), "the oldest went");
+    }
+}

@@ -1,0 +1,7 @@
+//! The router tier: one side talks to gateways, the other to the partition log.
+//!
+//! Owns: the order of every channel, its recent window, who is present, which gateways listen.
+//! Never: a client's socket, or a decision about what a client may do (its gateway made it).
+
+pub mod engine;
+pub mod limits;

@@ -1,0 +1,20 @@
+//! Resources of one partition.
+
+use core::time::Duration;
+
+/// Channels that one partition keeps state for. Further ones are refused with 106.
+pub const CHANNELS_PER_PARTITION_MAX: usize = 1 << 20;
+/// Bytes of payload in the window of one channel; the oldest leave first, whatever `history_size` says.
+pub const WINDOW_BYTES_MAX: usize = 64 << 20;
+/// How long a partition remembers idempotency keys.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(15 * 60);
+/// Idempotency keys that one partition remembers; the oldest are forgotten first.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 65_536;
+/// Channels that one tick looks at, to forget what is too old.
+pub const SWEEP_CHANNELS_PER_TICK: usize = 128;
+/// Time between two ticks.
+pub const TICK: Duration = Duration::from_millis(250);
+/// Names in one answer to `channels`, from one partition.
+pub const CHANNELS_ANSWER_MAX: usize = 100_000;
+/// Members in one answer to `presence`.
+pub const PRESENCE_ANSWER_MAX: usize = 10_000;
