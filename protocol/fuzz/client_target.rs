@@ -1,7 +1,8 @@
 //! Fuzz targets of the client protocol: any bytes may come from a client.
 //!
-//! Each must not panic, and what is decoded must survive encoding and decoding unchanged. The client
-//! side decodes the same bytes, because a load generator must not fall over a broken server either.
+//! Each must not panic, and what is decoded must survive encoding and decoding unchanged. The
+//! client side decodes the same bytes, because a load generator must not fall over a broken server
+//! either.
 
 #![allow(unreachable_pub, reason = "a runner includes this file as a module of its own")]
 

@@ -1,5 +1,5 @@
-//! Goal: every message that is not a row of valid commands is refused, with the violation that names
-//! the fault, and nothing behind the fault is decoded.
+//! Goal: every message that is not a row of valid commands is refused, with the violation that
+//! names the fault, and nothing behind the fault is decoded.
 //! Method: tables of messages and of what the decoders must say.
 
 use protocol::client::{
@@ -135,7 +135,8 @@ fn protobuf() {
 fn what_is_unknown_is_ignored() {
     let json = r#"{"future":[{"a":[]}],"id":1,"ping":{"future":1},"flag":5}"#;
     assert_eq!(json_outcome(json), (vec![1], None));
-    // Field 20 as varint, bytes, 8 bytes and 4 bytes, beside an id and a ping with a field of its own.
+    // Field 20 as varint, bytes, 8 bytes and 4 bytes, beside an id and a ping with a field of its
+    // own.
     let protobuf =
         b"\x1d\xa0\x01\x05\x08\x01\xa2\x01\x01x\xa1\x0112345678\xa5\x011234\x5a\x02\x08\x01";
     assert_eq!(protobuf_outcome(protobuf), (vec![1], None));
