@@ -5,8 +5,8 @@ use super::{Format, json_encode, protobuf_encode};
 
 /// Several replies and pushes in one WebSocket message.
 ///
-/// JSON wants a line feed between them and none at the end; Protobuf, where each carries its length,
-/// wants nothing.
+/// JSON wants a line feed between them and none at the end; Protobuf, where each carries its
+/// length, wants nothing.
 pub struct Batch<'o> {
     format: Format,
     out: &'o mut Vec<u8>,
@@ -56,8 +56,8 @@ impl<'o> Batch<'o> {
     }
 }
 
-/// Appends a reply as it stands in a WebSocket message: JSON without a line feed, Protobuf behind its
-/// length.
+/// Appends a reply as it stands in a WebSocket message: JSON without a line feed, Protobuf behind
+/// its length.
 pub fn encode_reply(format: Format, reply: &Reply<'_>, out: &mut Vec<u8>) {
     debug_assert!(reply.id > 0, "a reply without an id would be taken for a push");
     match format {

@@ -2,8 +2,8 @@
 //!
 //! Everything borrows from the message. Text is copied only where a JSON escape forces it; payloads
 //! are never copied: raw JSON text in the JSON format, raw bytes in Protobuf.
-//! Invariant: a [`Command`] from a decoder has an id unless it is a pong or a send, and its channel,
-//! token and method are within the wire maxima.
+//! Invariant: a [`Command`] from a decoder has an id unless it is a pong or a send, and its
+//! channel, token and method are within the wire maxima.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -51,7 +51,8 @@ pub enum CommandKind<'a> {
     SubRefresh(SubRefresh<'a>),
 }
 
-/// Fields of `connect`. Feature flags, dictionaries and profiles are ignored: the reply enables none.
+/// Fields of `connect`. Feature flags, dictionaries and profiles are ignored: the reply enables
+/// none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connect<'a> {
     /// A JWT, or empty.

@@ -1,8 +1,8 @@
 //! Commands from JSON: one per line, parsed in one pass, borrowing from the message.
 //!
-//! Strict where a mistake could change the meaning: a name that repeats, a number that is a string, an
-//! array where an object belongs are refused. Lenient where SDKs differ: unknown names are ignored, and
-//! `null` counts as absent, except as a payload, where it is the payload.
+//! Strict where a mistake could change the meaning: a name that repeats, a number that is a string,
+//! an array where an object belongs are refused. Lenient where SDKs differ: unknown names are
+//! ignored, and `null` counts as absent, except as a payload, where it is the payload.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,8 +19,9 @@ use super::command::{
 use super::payload::{JSON_DEPTH_MAX, depth_is_within};
 use crate::limits::COMMANDS_PER_MESSAGE_MAX;
 
-/// The commands of one text message, in order. One line feed at the end is allowed, an empty line is
-/// not. After a violation there is nothing more, except behind [`CommandViolation::FieldTooLong`].
+/// The commands of one text message, in order. One line feed at the end is allowed, an empty line
+/// is not. After a violation there is nothing more, except behind
+/// [`CommandViolation::FieldTooLong`].
 #[derive(Clone, Debug)]
 pub struct JsonCommands<'a> {
     /// What is not decoded; `None` at the end.

@@ -1,8 +1,8 @@
 //! Replies and pushes into JSON, written straight into the outgoing bytes.
 //!
-//! SDKs take an absent name for zero or empty, so that these are omitted. Present even then are what
-//! JavaScript reads without a default: the answer itself (`{"id":3,"publish":{}}`), user and client of
-//! a client, counts, presence, publications and position of a history.
+//! SDKs take an absent name for zero or empty, so that these are omitted. Present even then are
+//! what JavaScript reads without a default: the answer itself (`{"id":3,"publish":{}}`), user and
+//! client of a client, counts, presence, publications and position of a history.
 
 use super::payload::{Payload, push_json_payload, push_json_string};
 use super::reply::{
@@ -289,6 +289,7 @@ const DECIMAL_DIGITS_MAX: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{PresenceResult, PresenceStatsResult};
 
     fn pushed(push: &Push<'_>) -> String {
         let mut out = Vec::new();
@@ -344,6 +345,4 @@ mod tests {
             r#"{"push":{"channel":"x","join":{"info":{"user":"","client":""}}}}"#
         );
     }
-
-    use crate::client::{PresenceResult, PresenceStatsResult};
 }

@@ -17,8 +17,8 @@
 //!
 //! Field numbers and names are those of `centrifugal/protocol` (definitions/client.proto, 2026-08).
 //! Left out on purpose: map subscriptions, shared poll, tag filters, numeric channel ids and
-//! dictionary compression. Where ignoring one of them would change what a command means, the command
-//! keeps a mark of it, so that the gateway can refuse it.
+//! dictionary compression. Where ignoring one of them would change what a command means, the
+//! command keeps a mark of it, so that the gateway can refuse it.
 
 mod batch;
 pub mod client_side;

@@ -1,14 +1,14 @@
 //! Payloads: what applications say, and how it crosses from one format to the other.
 //!
-//! In Protobuf a payload is bytes. In JSON it is JSON, embedded as it stands, in a message where a line
-//! feed ends a command or reply. So that the hot path never looks into a payload again, whoever brings
-//! it in classifies it once, and every encoder obeys the [`PayloadForm`].
+//! In Protobuf a payload is bytes. In JSON it is JSON, embedded as it stands, in a message where a
+//! line feed ends a command or reply. So that the hot path never looks into a payload again,
+//! whoever brings it in classifies it once, and every encoder obeys the [`PayloadForm`].
 //!
 //! | form | when | in JSON |
 //! |---|---|---|
 //! | `AsIs` | JSON on one line | the bytes |
 //! | `Compact` | JSON with line breaks | without whitespace outside strings |
-//! | `Text` | a delta, or a full payload in a subscription with deltas | a JSON string of the text |
+//! | `Text` | a delta, or a full payload where deltas are used | a JSON string of the text |
 //! | `Base64` | anything else | a JSON string of its base64 (RFC 4648, 4, padded) |
 
 use serde_json::value::RawValue;

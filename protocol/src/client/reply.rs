@@ -1,7 +1,7 @@
 //! What a gateway says: replies to commands, and pushes that nobody asked for.
 //!
-//! Borrowed views, made to be encoded at once. Zero, `false`, and empty mean "not given": encoders omit
-//! them wherever SDKs take absence for the same.
+//! Borrowed views, made to be encoded at once. Zero, `false`, and empty mean "not given": encoders
+//! omit them wherever SDKs take absence for the same.
 
 use super::codes::{ErrorCode, UnsubscribeReason};
 use super::payload::Payload;

@@ -8,7 +8,8 @@
 //!  wire types 3 and 4: groups, which no message of ours has; refused
 //! ```
 //!
-//! Source: protobuf.dev, "Encoding". Unknown fields are skipped, the last of a repeated scalar wins.
+//! Source: protobuf.dev, "Encoding". Unknown fields are skipped, the last of a repeated scalar
+//! wins.
 
 /// What cannot be Protobuf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,8 +17,8 @@ pub fn encode_commands(format: Format, commands: &[Command<'_>]) -> Vec<u8> {
     message
 }
 
-/// Appends a command as it stands in a WebSocket message. Nothing is checked, so that tests can also
-/// write what a server must refuse.
+/// Appends a command as it stands in a WebSocket message. Nothing is checked, so that tests can
+/// also write what a server must refuse.
 pub fn encode_command(format: Format, command: &Command<'_>, out: &mut Vec<u8>) {
     match format {
         Format::Json => JsonObject::write(out, |object| {
@@ -124,7 +124,8 @@ fn json_history(object: &mut JsonObject<'_>, history: &History<'_>) {
     object.flag("reverse", history.reverse);
 }
 
-/// JSON stays as it is, with carriage returns between tokens, so that a server finds what was given.
+/// JSON stays as it is, with carriage returns between tokens, so that a server finds what was
+/// given.
 fn json_payload(bytes: &[u8]) -> Payload<'_> {
     let payload = Payload::classify(bytes);
     if payload.form == PayloadForm::Compact && !bytes.contains(&b'\n') {

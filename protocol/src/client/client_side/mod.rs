@@ -1,9 +1,9 @@
 //! The peer's side of the protocol: commands out, replies and pushes in.
 //!
 //! For tests, benchmarks, the simulation and the load generator; the server itself never calls it.
-//! Simple rather than fast: what comes in is copied into owned values, and a payload that goes out as
-//! JSON is looked through. Everything here trusts the server no more than the server trusts a client:
-//! broken input is an error, never a panic.
+//! Simple rather than fast: what comes in is copied into owned values, and a payload that goes out
+//! as JSON is looked through. Everything here trusts the server no more than the server trusts a
+//! client: broken input is an error, never a panic.
 
 mod encode;
 mod json;
