@@ -125,9 +125,7 @@ pub const HISTORY_META_TTL_DEFAULT: Duration = Duration::from_secs(720 * 3600);
 impl ChannelOptions {
     /// Does the channel count offsets and keep a window?
     pub fn has_history(&self) -> bool {
-        self.history_size > 0
-            && !self.history_ttl.is_zero()
-            && self.durability != Durability::None
+        self.history_size > 0 && !self.history_ttl.is_zero() && self.durability != Durability::None
     }
 }
 

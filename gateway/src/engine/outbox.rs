@@ -34,6 +34,18 @@ struct Segment {
     buffer: SendBuffer,
     /// The channel whose newest publication replaces this one, or [`NO_CHANNEL`].
     conflates: u32,
+    /// The rest of something whose beginning was sent: it cannot be left out any more.
+    continues: bool,
+}
+
+impl Segment {
+    fn new(buffer: SendBuffer, conflates: u32) -> Self {
+        Self { buffer, conflates, continues: false }
+    }
+
+    fn rest(buffer: SendBuffer) -> Self {
+        Self { buffer, conflates: NO_CHANNEL, continues: true }
+    }
 }
 
 /// Buffers for use again, one pile per shard.
@@ -126,7 +138,7 @@ impl Outbox {
         let mut bytes = spare.take();
         bytes.extend_from_slice(parts[0]);
         bytes.extend_from_slice(parts[1]);
-        self.push(Segment { buffer: SendBuffer::owned(bytes), conflates: NO_CHANNEL });
+        self.push(Segment::new(SendBuffer::owned(bytes), NO_CHANNEL));
         Pushed::Queued
     }
 
@@ -142,7 +154,7 @@ impl Outbox {
             return Pushed::Overflow;
         }
         let buffer = SendBuffer::Shared { bytes: bytes.clone(), start, end };
-        self.push(Segment { buffer, conflates: NO_CHANNEL });
+        self.push(Segment::new(buffer, NO_CHANNEL));
         Pushed::Queued
     }
 
@@ -167,7 +179,7 @@ impl Outbox {
         if !self.fits(end - start, bytes_max) {
             return Pushed::Overflow;
         }
-        self.push(Segment { buffer, conflates: channel });
+        self.push(Segment::new(buffer, channel));
         Pushed::Queued
     }
 
@@ -224,7 +236,7 @@ impl Outbox {
         let SendBuffer::Shared { bytes, start, end } = shared else { unreachable!("made above") };
         let middle = start + limits::SEND_BYTES_MAX;
         let rest = SendBuffer::Shared { bytes: bytes.clone(), start: middle, end };
-        self.push_front(Segment { buffer: rest, conflates: NO_CHANNEL });
+        self.push_front(Segment::rest(rest));
         SendBuffer::Shared { bytes, start, end: middle }
     }
 
@@ -252,10 +264,19 @@ impl Outbox {
         buffer.advance(sent);
         if buffer.bytes_count() > 0 {
             self.queued_bytes += buffer.bytes_count();
-            self.push_front(Segment { buffer, conflates: NO_CHANNEL });
+            self.push_front(Segment::rest(buffer));
         } else {
             spare.put(buffer);
         }
+    }
+
+    /// Leaves out everything that has not begun to be sent.
+    pub(crate) fn drop_queued(&mut self) {
+        self.tail = None;
+        if self.head.as_ref().is_some_and(|head| !head.continues) {
+            self.head = None;
+        }
+        self.queued_bytes = self.head.as_ref().map_or(0, |head| head.buffer.bytes_count());
     }
 
     /// The send failed: nothing will be sent any more.
@@ -326,6 +347,18 @@ mod tests {
         }
         outbox.completed(send, 1, &mut spare);
         assert_eq!(outbox.take(&mut spare).unwrap().as_slice(), b"44");
+    }
+
+    #[test]
+    fn what_has_begun_is_not_left_out() {
+        let (mut outbox, mut spare) = (Outbox::default(), SpareBuffers::default());
+        outbox.push_copy([b"begun", b""], MAX, &mut spare);
+        let send = outbox.take(&mut spare).unwrap();
+        outbox.push_copy([b"waiting", b""], MAX, &mut spare);
+        outbox.completed(send, 2, &mut spare);
+        outbox.drop_queued();
+        outbox.push_copy([b"!", b""], MAX, &mut spare);
+        assert_eq!(outbox.take(&mut spare).unwrap().as_slice(), b"gun!");
     }
 
     #[test]

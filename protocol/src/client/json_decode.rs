@@ -35,6 +35,11 @@ impl<'a> JsonCommands<'a> {
         Self { rest: Some(message), decoded_count: 0 }
     }
 
+    /// What is not decoded yet, as it came.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest.unwrap_or_default().as_bytes()
+    }
+
     fn decode_line(&mut self, rest: &'a str) -> Result<Command<'a>, CommandViolation> {
         if rest.is_empty() {
             return Err(CommandViolation::EmptyMessage);

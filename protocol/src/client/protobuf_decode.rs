@@ -25,6 +25,11 @@ impl<'a> ProtobufCommands<'a> {
         Self { rest: WireReader::new(message), decoded_count: 0, is_ended: false }
     }
 
+    /// What is not decoded yet, as it came.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest.as_slice()
+    }
+
     fn decode_next(&mut self) -> Result<Command<'a>, CommandViolation> {
         if self.rest.is_empty() {
             return Err(CommandViolation::EmptyMessage);

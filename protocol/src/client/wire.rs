@@ -52,6 +52,10 @@ impl<'a> WireReader<'a> {
         Self { rest: message }
     }
 
+    pub(super) const fn as_slice(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }

@@ -165,6 +165,8 @@ pub enum Request {
         /// The last publication that the gateway has.
         since: Position,
     },
+    /// Call a method of the server. The message's channel is the caller's user id.
+    Rpc(Box<RpcRequest>),
     /// Names and subscriber counts of the partition's channels. The message's channel is a glob pattern.
     Channels,
 }
@@ -193,6 +195,17 @@ pub struct PublishRequest {
     pub skip_history: bool,
     /// A publication with the same key is ordered once and answered the same way again.
     pub idempotency_key: Option<Box<str>>,
+}
+
+/// Fields of [`Request::Rpc`].
+#[derive(Clone, Debug)]
+pub struct RpcRequest {
+    /// The method.
+    pub method: Box<str>,
+    /// Its argument.
+    pub data: Content,
+    /// Who calls.
+    pub caller: Arc<Member>,
 }
 
 /// Fields of [`Request::History`].
@@ -282,6 +295,8 @@ pub enum Answer {
     },
     /// To `HistoryRemove`.
     Done,
+    /// To `Rpc`.
+    Rpc(Content),
     /// To `Channels`.
     Channels(Vec<(Arc<str>, u32)>),
 }

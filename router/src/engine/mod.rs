@@ -7,5 +7,7 @@ mod interest;
 mod partition;
 mod pattern;
 mod presence;
+mod rpc;
 
 pub use partition::{Action, Counters, Partition, PartitionOptions};
+pub use rpc::{Method, Methods};

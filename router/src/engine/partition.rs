@@ -23,6 +23,7 @@ use super::channel::Channel;
 use super::history::Since;
 use super::idempotency::IdempotencyKeys;
 use super::pattern;
+use super::rpc::Methods;
 use crate::limits;
 
 /// What a partition is made of.
@@ -32,6 +33,8 @@ pub struct PartitionOptions {
     pub id: PartitionId,
     /// Rules of all channels.
     pub namespaces: Arc<Namespaces>,
+    /// What clients may call.
+    pub methods: Arc<Methods>,
     /// Most publications in one recovery or page of history.
     pub history_publications_max: u32,
     /// Where its epochs begin: random, different at every start.
@@ -41,7 +44,9 @@ pub struct PartitionOptions {
 impl PartitionOptions {
     /// Partition `id` under `namespaces`, with the usual limits.
     pub fn new(id: PartitionId, namespaces: Arc<Namespaces>, seed: u64) -> Self {
-        Self { id, namespaces, history_publications_max: HISTORY_PUBLICATIONS_MAX, seed }
+        let methods = Arc::new(Methods::default());
+        let history_publications_max = HISTORY_PUBLICATIONS_MAX;
+        Self { id, namespaces, methods, history_publications_max, seed }
     }
 }
 
@@ -348,9 +353,9 @@ impl Partition {
                 answer.publications = publications;
             }
         }
-        let joined = request.member.filter(|member| {
-            channel.presence.join((gateway, request.connection), member.clone())
-        });
+        let joined = request
+            .member
+            .filter(|member| channel.presence.join((gateway, request.connection), member.clone()));
         match (answer.was_recovering, answer.recovered) {
             (true, true) => self.counters.recovered += 1,
             (true, false) => self.counters.unrecovered += 1,
@@ -410,6 +415,7 @@ impl Partition {
                 }
                 Ok(Answer::Done)
             }
+            Request::Rpc(call) => self.options.methods.call(&call, now).map(Answer::Rpc),
             Request::Channels => Ok(Answer::Channels(self.list(name))),
             Request::Publish(_) | Request::Subscribe(_) | Request::Unsubscribe { .. } => {
                 unreachable!("`handle` keeps these for itself")

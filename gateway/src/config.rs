@@ -1,0 +1,155 @@
+//! What an operator decides about clients: typed, checked, immutable once a shard has it.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use protocol::channels::Namespaces;
+use protocol::limits as wire;
+
+use crate::engine::Rate;
+use crate::limits;
+
+/// Settings of one gateway. Each shard swaps in a new snapshot between two turns.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Rules of all channels.
+    pub namespaces: Arc<Namespaces>,
+    /// Largest message of a client, in bytes (`websocket.message_size_limit`, default 65,536).
+    pub message_bytes_max: u32,
+    /// Bytes that may wait for one client (`client.queue_max_size`, default 1 MiB).
+    pub outbox_bytes_max: u32,
+    /// Time between pings of the server (`client.ping_interval`, default 25 s). Zero: none.
+    pub ping_interval: Duration,
+    /// A ping must be answered within this time (`client.pong_timeout`, default 8 s).
+    pub pong_timeout: Duration,
+    /// `connect` must come within this time (`client.stale_close_delay`, default 10 s).
+    pub connect_timeout: Duration,
+    /// Time for a client to refresh after its token expired (`client.expired_close_delay`, 25 s).
+    pub expired_close_delay: Duration,
+    /// Same for a subscription (`client.expired_sub_close_delay`, 25 s).
+    pub expired_subscription_close_delay: Duration,
+    /// Channels of one connection (`client.channel_limit`, default 128).
+    pub channels_max: u32,
+    /// Connections of one user (`client.user_connection_limit`). Zero: no limit.
+    pub user_connections_max: u32,
+    /// Connections of this process (`client.connection_limit`), divided among shards. Zero: the table.
+    pub connections_max: u32,
+    /// Commands of one connection (`client.command_rate`, `client.command_burst`).
+    pub command_rate: Option<Rate>,
+    /// Publications and calls of all connections of a user (`client.user_rate`, `client.user_burst`).
+    pub user_rate: Option<Rate>,
+    /// No tokens, every permission (`client.insecure`).
+    pub insecure: bool,
+    /// Clients without a token are anonymous (`client.allow_anonymous_connect_without_token`).
+    pub anonymous: bool,
+    /// Subscribe users to a channel of their own (`client.subscribe_to_user_personal_channel`).
+    pub personal_channel: Option<PersonalChannel>,
+    /// Which pages may connect (`client.allowed_origins`).
+    pub origins: Origins,
+    /// Most publications in one recovery.
+    pub history_publications_max: u32,
+    /// Serve an echo at `/debug/echo` (`debug.websocket_echo`).
+    pub websocket_echo: bool,
+    /// Name of this node, in connect replies.
+    pub node_name: Arc<str>,
+}
+
+/// The channel of each user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonalChannel {
+    /// Its namespace; empty: none.
+    pub namespace: String,
+    /// Only the newest connection of a user stays.
+    pub single_connection: bool,
+}
+
+impl PersonalChannel {
+    /// The channel of `user`.
+    pub fn name_for(&self, user: &str) -> String {
+        if self.namespace.is_empty() {
+            format!("#{user}")
+        } else {
+            format!("{}:#{user}", self.namespace)
+        }
+    }
+}
+
+/// Which `Origin` headers may connect. A request without one does not come from a page and may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origins {
+    /// Pages of this server only: the origin's host and port are those of the `Host` header.
+    #[default]
+    SameHost,
+    /// Every page.
+    Any,
+    /// These, compared as a whole, in lower case.
+    Listed(BTreeSet<String>),
+}
+
+impl Origins {
+    /// May a page of `origin` connect to `host`?
+    pub fn allows(&self, origin: &str, host: &str) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        match self {
+            Self::Any => true,
+            Self::Listed(origins) => origins.contains(&origin),
+            Self::SameHost => origin
+                .split_once("://")
+                .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)),
+        }
+    }
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            namespaces: Arc::new(Namespaces::default()),
+            message_bytes_max: wire::MESSAGE_BYTES_DEFAULT,
+            outbox_bytes_max: limits::OUTBOX_BYTES_DEFAULT,
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(8),
+            connect_timeout: limits::CONNECT_TIMEOUT_DEFAULT,
+            expired_close_delay: Duration::from_secs(25),
+            expired_subscription_close_delay: Duration::from_secs(25),
+            channels_max: limits::CHANNELS_DEFAULT,
+            user_connections_max: 0,
+            connections_max: 0,
+            command_rate: None,
+            user_rate: None,
+            insecure: false,
+            anonymous: false,
+            personal_channel: None,
+            origins: Origins::SameHost,
+            history_publications_max: wire::HISTORY_PUBLICATIONS_MAX,
+            websocket_echo: false,
+            node_name: "ringway".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_compared_whole() {
+        let listed = Origins::Listed(BTreeSet::from(["https://app.example".to_owned()]));
+        assert!(listed.allows("https://app.example", "x"));
+        assert!(listed.allows("HTTPS://APP.example", "x"));
+        for other in [
+            "https://app.example.evil.test",
+            "https://evil-app.example",
+            "http://app.example",
+            "https://app.example:444",
+            "null",
+            "",
+        ] {
+            assert!(!listed.allows(other, "x"), "{other}");
+        }
+        let same = Origins::SameHost;
+        assert!(same.allows("http://127.0.0.1:8000", "127.0.0.1:8000"));
+        assert!(!same.allows("http://127.0.0.1:8001", "127.0.0.1:8000"));
+        assert!(!same.allows("null", "null"));
+    }
+}

@@ -1,0 +1,258 @@
+//! All connections of one shard: what each one has before, during and after its session.
+//!
+//! Owns: phase, outbox, deadline and session of every slot, and the list of those with something to send.
+//! Invariant: a connection with queued bytes and nothing in flight is in `dirty` exactly once.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use protocol::client::Format;
+use protocol::ids::{ConnectionId, Slot};
+use protocol::time::Moment;
+use protocol::websocket::{FrameHead, Opcode, frame_head};
+use shard::SendBuffer;
+
+use super::outbox::{Outbox, Pushed, SpareBuffers};
+use super::phase::Phase;
+use super::rate::Meter;
+use super::session::Session;
+
+/// One slot.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    pub(crate) id: Option<ConnectionId>,
+    pub(crate) outbox: Outbox,
+    pub(crate) session: Option<Box<Session>>,
+    pub(crate) peer: Option<Box<SocketAddr>>,
+    /// When the phase runs out of time: handshake, `connect`, closing.
+    pub(crate) phase_deadline: Moment,
+    /// Since when the client has taken nothing while something waited; zero if it is not stalled.
+    pub(crate) stalled_since: Moment,
+    /// Since when a message of the client is unfinished; zero if none is.
+    pub(crate) unfinished_since: Moment,
+    pub(crate) control_frames: Meter,
+    pub(crate) phase: Phase,
+    pub(crate) format: Option<Format>,
+    is_dirty: bool,
+    /// Publications were left out for want of room (`slow_consumer = drop`).
+    pub(crate) has_gap: bool,
+    /// A close of the WebSocket was sent; nothing may follow it.
+    pub(crate) close_queued: bool,
+    /// The writing side was shut down.
+    pub(crate) write_ended: bool,
+    /// Overflowed while a fan-out was under way; closed behind it.
+    pub(crate) overflowed: bool,
+}
+
+/// Every slot, and what their outboxes share.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    slots: Vec<Connection>,
+    dirty: VecDeque<u32>,
+    pub(crate) spare: SpareBuffers,
+    /// Slots whose outbox overflowed since the engine last looked.
+    pub(crate) overflowed: Vec<u32>,
+    pub(crate) outbox_bytes_max: u32,
+    pub(crate) open_count: u32,
+    /// Bytes in all outboxes.
+    pub(crate) outbox_bytes: u64,
+}
+
+impl Connections {
+    pub(crate) fn open(&mut self, id: ConnectionId, peer: Option<SocketAddr>, deadline: Moment) {
+        let index = id.slot().index();
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Connection::default);
+        }
+        let connection = &mut self.slots[index];
+        assert!(connection.id.is_none(), "the slot was reported closed before it is used again");
+        let is_dirty = connection.is_dirty;
+        *connection = Connection {
+            id: Some(id),
+            peer: peer.map(Box::new),
+            phase_deadline: deadline,
+            is_dirty,
+            ..Connection::default()
+        };
+        self.open_count += 1;
+    }
+
+    pub(crate) fn free(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.find(id) {
+            let bytes = connection.outbox.bytes();
+            let is_dirty = connection.is_dirty;
+            *connection = Connection { is_dirty, ..Connection::default() };
+            self.open_count -= 1;
+            self.outbox_bytes -= u64::from(bytes);
+        }
+    }
+
+    /// The connection, if the slot still holds this generation of it.
+    pub(crate) fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.slots.get_mut(id.slot().index()).filter(|connection| connection.id == Some(id))
+    }
+
+    pub(crate) fn at(&mut self, slot: u32) -> &mut Connection {
+        &mut self.slots[slot as usize]
+    }
+
+    pub(crate) fn id_at(&self, slot: u32) -> Option<ConnectionId> {
+        self.slots.get(slot as usize).and_then(|connection| connection.id)
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.slots.iter().filter_map(|connection| connection.id)
+    }
+
+    fn mark_dirty(&mut self, slot: u32) {
+        let connection = &mut self.slots[slot as usize];
+        if !connection.is_dirty && !connection.outbox.is_sending() {
+            connection.is_dirty = true;
+            self.dirty.push_back(slot);
+        }
+    }
+
+    fn note_pushed(&mut self, slot: u32, pushed: Pushed, bytes_before: u32, now: Moment) -> Pushed {
+        let connection = &mut self.slots[slot as usize];
+        let bytes = connection.outbox.bytes();
+        self.outbox_bytes = self.outbox_bytes + u64::from(bytes) - u64::from(bytes_before);
+        match pushed {
+            Pushed::Overflow => {
+                if !connection.overflowed {
+                    connection.overflowed = true;
+                    self.overflowed.push(slot);
+                }
+            }
+            Pushed::Queued if connection.outbox.is_sending() => {
+                if connection.stalled_since == Moment::ZERO {
+                    connection.stalled_since = now;
+                }
+            }
+            Pushed::Queued => self.mark_dirty(slot),
+        }
+        pushed
+    }
+
+    /// Queues bytes as they are: a response of HTTP, or a frame with its head.
+    pub(crate) fn push_raw(&mut self, slot: u32, parts: [&[u8]; 2], now: Moment) -> Pushed {
+        let bytes_max = self.outbox_bytes_max;
+        let connection = &mut self.slots[slot as usize];
+        if connection.close_queued {
+            return Pushed::Queued;
+        }
+        let before = connection.outbox.bytes();
+        let pushed = connection.outbox.push_copy(parts, bytes_max, &mut self.spare);
+        self.note_pushed(slot, pushed, before, now)
+    }
+
+    /// Queues one WebSocket frame.
+    pub(crate) fn push_frame(&mut self, slot: u32, opcode: Opcode, payload: &[u8], now: Moment) {
+        let head: FrameHead = frame_head(opcode, payload.len());
+        self.push_raw(slot, [head.as_slice(), payload], now);
+    }
+
+    /// Queues a message in the client's format.
+    pub(crate) fn push_message(&mut self, slot: u32, message: &[u8], now: Moment) {
+        let opcode = match self.slots[slot as usize].format {
+            Some(Format::Protobuf) => Opcode::Binary,
+            _ => Opcode::Text,
+        };
+        self.push_frame(slot, opcode, message, now);
+    }
+
+    /// Queues a part of frames that other subscribers get too; `conflate` names the channel whose older
+    /// publication it replaces.
+    pub(crate) fn push_shared(
+        &mut self,
+        slot: u32,
+        frames: &Arc<[u8]>,
+        range: (u32, u32),
+        policy: Overflow,
+        now: Moment,
+    ) -> Pushed {
+        let bytes_max = self.outbox_bytes_max;
+        let connection = &mut self.slots[slot as usize];
+        if connection.close_queued {
+            return Pushed::Queued;
+        }
+        let before = connection.outbox.bytes();
+        let outbox = &mut connection.outbox;
+        let pushed = match policy {
+            Overflow::Conflate(channel) => {
+                outbox.push_conflated(frames, range.0, range.1, channel, bytes_max)
+            }
+            _ => outbox.push_shared(frames, range.0, range.1, bytes_max),
+        };
+        if pushed == Pushed::Overflow && policy == Overflow::Drop {
+            connection.has_gap = true;
+            return pushed;
+        }
+        self.note_pushed(slot, pushed, before, now)
+    }
+
+    /// The next send that can go out, of any connection.
+    pub(crate) fn next_send(&mut self) -> Option<(ConnectionId, SendBuffer)> {
+        while let Some(slot) = self.dirty.pop_front() {
+            let connection = &mut self.slots[slot as usize];
+            connection.is_dirty = false;
+            let Some(id) = connection.id else { continue };
+            if connection.phase == Phase::Cut {
+                continue;
+            }
+            if let Some(buffer) = connection.outbox.take(&mut self.spare) {
+                return Some((id, buffer));
+            }
+        }
+        None
+    }
+
+    /// True if something can be sent.
+    pub(crate) fn has_sends(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// A send of `id` is over. True if the outbox is empty now.
+    pub(crate) fn sent(
+        &mut self,
+        id: ConnectionId,
+        buffer: SendBuffer,
+        sent: Option<u32>,
+        now: Moment,
+    ) -> bool {
+        let Some(connection) = self.slots.get_mut(id.slot().index()) else { return false };
+        if connection.id != Some(id) {
+            return false;
+        }
+        let before = connection.outbox.bytes();
+        match sent {
+            Some(count) => connection.outbox.completed(buffer, count, &mut self.spare),
+            None => connection.outbox.abandon(),
+        }
+        let after = connection.outbox.bytes();
+        connection.stalled_since = if after == 0 { Moment::ZERO } else { now };
+        let is_empty = connection.outbox.is_empty();
+        self.outbox_bytes -= u64::from(before - after);
+        if self.slots[id.slot().index()].outbox.has_queued() {
+            self.mark_dirty(id.slot().0);
+        }
+        is_empty
+    }
+}
+
+/// What happens when a publication does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// The connection is closed.
+    Close,
+    /// It replaces an older one of this channel, if one waits.
+    Conflate(u32),
+    /// It is left out and the connection is marked.
+    Drop,
+}
+
+/// The slot of a connection as a table index.
+pub(crate) fn slot_of(id: ConnectionId) -> u32 {
+    let Slot(slot) = id.slot();
+    slot
+}

@@ -1,0 +1,160 @@
+//! What a connection has once its client said who it is.
+
+use std::sync::Arc;
+
+use protocol::link::{ClientId, Content, Member, Subscribed};
+use protocol::time::Moment;
+
+use super::rate::Meter;
+
+/// One subscription of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscription {
+    /// Index in the table of channels.
+    pub(crate) channel: u32,
+    /// Place among the channel's subscribers, once granted.
+    pub(crate) place: u32,
+    /// The command that asked for it; zero if the server did.
+    pub(crate) command: u32,
+    pub(crate) flags: Flags,
+    /// Unix seconds at which its token expires; zero: never.
+    pub(crate) expires_at: u64,
+}
+
+/// What holds for a subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags {
+    /// The router has answered.
+    pub(crate) granted: bool,
+    /// The client is told its position.
+    pub(crate) positioned: bool,
+    /// The client may recover.
+    pub(crate) recoverable: bool,
+    /// The client is told who comes and goes.
+    pub(crate) joins: bool,
+    /// The server subscribed it.
+    pub(crate) server_side: bool,
+    /// It began after the connect reply: the client is told by a push.
+    pub(crate) pushed: bool,
+}
+
+/// A server-side subscription that the connect reply will name.
+#[derive(Debug)]
+pub(crate) struct ConnectSubscription {
+    pub(crate) channel: Arc<str>,
+    pub(crate) flags: Flags,
+    pub(crate) data: Option<Content>,
+    pub(crate) expires_at: u64,
+    pub(crate) answer: Option<Box<Subscribed>>,
+}
+
+/// A `connect` that is not answered yet.
+#[derive(Debug, Default)]
+pub(crate) struct PendingConnect {
+    /// The command to answer.
+    pub(crate) command: u32,
+    /// Commands behind it, as they came.
+    pub(crate) held: Vec<Vec<u8>>,
+    pub(crate) held_bytes: usize,
+    /// Waits for keys to check its token; `held` begins with the command itself.
+    pub(crate) awaits_keys: bool,
+    /// Waits for the user's home shard.
+    pub(crate) awaits_home: bool,
+    pub(crate) subscriptions: Vec<ConnectSubscription>,
+    /// Of those, not answered yet.
+    pub(crate) unanswered_count: usize,
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client: ClientId,
+    /// Empty: anonymous.
+    pub(crate) user: Arc<str>,
+    pub(crate) info: Option<Content>,
+    /// Unix seconds; zero: never.
+    pub(crate) expires_at: u64,
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// When the next ping is due.
+    pub(crate) ping_at: Moment,
+    /// By when the last ping must be answered; zero: it was.
+    pub(crate) pong_by: Moment,
+    /// Until when the user's rate is used up.
+    pub(crate) throttled_until: Moment,
+    pub(crate) commands: Meter,
+    /// Commands that wait for the router.
+    pub(crate) in_flight: u16,
+    pub(crate) errors: u16,
+    /// Its home shard counts it.
+    pub(crate) is_registered: bool,
+    pub(crate) pending: Option<Box<PendingConnect>>,
+    /// As others see it, without what a subscription adds.
+    member: Option<Arc<Member>>,
+}
+
+impl Session {
+    pub(crate) fn new(client: ClientId, pending: PendingConnect) -> Self {
+        Self {
+            client,
+            user: "".into(),
+            info: None,
+            expires_at: 0,
+            subscriptions: Vec::new(),
+            ping_at: Moment::ZERO,
+            pong_by: Moment::ZERO,
+            throttled_until: Moment::ZERO,
+            commands: Meter::default(),
+            in_flight: 0,
+            errors: 0,
+            is_registered: false,
+            pending: Some(Box::new(pending)),
+            member: None,
+        }
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.user.is_empty()
+    }
+
+    /// The subscription to a channel of the table, asked for or granted.
+    pub(crate) fn find(&mut self, channel: u32) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|subscription| subscription.channel == channel)
+    }
+
+    /// As others see it.
+    pub(crate) fn member(&mut self) -> Arc<Member> {
+        let member = self.member.get_or_insert_with(|| {
+            Arc::new(Member {
+                user: self.user.clone(),
+                client: self.client,
+                connection_info: self.info.clone(),
+                channel_info: None,
+            })
+        });
+        member.clone()
+    }
+
+    /// As others see it in one channel.
+    pub(crate) fn member_in_channel(&mut self, info: Option<Content>) -> Arc<Member> {
+        match info {
+            None => self.member(),
+            Some(info) => Arc::new(Member {
+                user: self.user.clone(),
+                client: self.client,
+                connection_info: self.info.clone(),
+                channel_info: Some(info),
+            }),
+        }
+    }
+
+    /// Who it is has changed.
+    pub(crate) fn forget_member(&mut self) {
+        self.member = None;
+    }
+
+    /// The earliest expiry of the session and its subscriptions, in Unix seconds.
+    pub(crate) fn next_expiry(&self) -> Option<u64> {
+        let subscriptions = self.subscriptions.iter().map(|subscription| subscription.expires_at);
+        subscriptions.chain([self.expires_at]).filter(|&at| at > 0).min()
+    }
+}

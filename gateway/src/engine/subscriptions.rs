@@ -1,0 +1,369 @@
+//! Which connections of this shard listen to which channels, and how far each channel has come here.
+//!
+//! Owns: the table of channels, the subscribers of each, their deliveries.
+//! Invariant: a channel is in the table from the first `Subscribe` sent to the router until the last
+//! `Unsubscribe`, so that its publications arrive without a gap as long as it is there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use protocol::channels::SlowConsumer;
+use protocol::link::{Position, Publication};
+use protocol::time::Moment;
+
+use super::connection::{Connections, Overflow};
+use super::fanout::{Delivery, Item, Share, Subscriber};
+use super::outbox::Pushed;
+use crate::limits::FANOUT_SUBSCRIBERS_PER_STEP;
+
+/// A channel with at least one subscription here, asked for or granted.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) name: Arc<str>,
+    subscribers: Vec<Subscriber>,
+    /// Subscriptions that were asked for and not answered.
+    pending_count: u32,
+    /// The last publication that was queued here; `None` before the first answer.
+    position: Option<Position>,
+    delivery: Option<Box<Delivery>>,
+    slow_consumer: SlowConsumer,
+    /// Missing publications were asked for.
+    is_fetching: bool,
+    /// Publications did not fit the queue; they are asked for when it is empty.
+    is_behind: bool,
+    is_active: bool,
+}
+
+/// What a publication leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It is queued, was here before, or will come again with others.
+    Taken,
+    /// Something is missing in between; ask for everything behind this position.
+    Gap(Position),
+    /// Too many wait, and nobody can ask for it again.
+    Dropped,
+}
+
+type Table = HashMap<Arc<str>, u32, foldhash::fast::RandomState>;
+
+/// All channels of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Channels {
+    entries: Vec<Option<Box<Channel>>>,
+    free: Vec<u32>,
+    by_name: Table,
+    /// Channels with something to fan out, in the order of their turns.
+    active: VecDeque<u32>,
+    pub(crate) deliveries: u64,
+    pub(crate) drops: u64,
+}
+
+impl Channels {
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn name(&self, index: u32) -> &Arc<str> {
+        &self.entry(index).name
+    }
+
+    fn entry(&self, index: u32) -> &Channel {
+        self.entries[index as usize].as_ref().expect("an index is held only while its channel is there")
+    }
+
+    fn entry_mut(&mut self, index: u32) -> &mut Channel {
+        self.entries[index as usize].as_mut().expect("an index is held only while its channel is there")
+    }
+
+    /// A subscription is asked for: the channel is in the table from now on.
+    pub(crate) fn begin(&mut self, name: &str, slow_consumer: SlowConsumer) -> u32 {
+        let index = match self.find(name) {
+            Some(index) => index,
+            None => {
+                let index = self.free.pop().unwrap_or(self.entries.len() as u32);
+                if index as usize == self.entries.len() {
+                    self.entries.push(None);
+                }
+                let name: Arc<str> = name.into();
+                self.by_name.insert(name.clone(), index);
+                self.entries[index as usize] = Some(Box::new(Channel {
+                    name,
+                    subscribers: Vec::new(),
+                    pending_count: 0,
+                    position: None,
+                    delivery: None,
+                    slow_consumer,
+                    is_fetching: false,
+                    is_behind: false,
+                    is_active: false,
+                }));
+                index
+            }
+        };
+        self.entry_mut(index).pending_count += 1;
+        index
+    }
+
+    /// A subscription that was asked for is given up, or was refused.
+    pub(crate) fn give_up(&mut self, index: u32) {
+        let channel = self.entry_mut(index);
+        channel.pending_count -= 1;
+        self.release(index);
+    }
+
+    /// A subscription that was asked for is granted; returns its place. `Err`: the channel here is of
+    /// another epoch, so that everyone else's position is void.
+    pub(crate) fn grant(
+        &mut self,
+        index: u32,
+        subscriber: Subscriber,
+        position: &Position,
+    ) -> (u32, bool) {
+        let channel = self.entry_mut(index);
+        channel.pending_count -= 1;
+        let same_epoch = channel.position.as_ref().is_none_or(|known| known.epoch == position.epoch);
+        if channel.position.is_none() || !same_epoch {
+            channel.position = Some(position.clone());
+            channel.is_fetching = false;
+            channel.is_behind = false;
+        }
+        channel.subscribers.push(subscriber);
+        (channel.subscribers.len() as u32 - 1, same_epoch)
+    }
+
+    /// Ends the subscription at `place`. Returns the slot whose place became `place`, if one moved.
+    pub(crate) fn remove(
+        &mut self,
+        index: u32,
+        place: u32,
+        connections: &mut Connections,
+        now: Moment,
+    ) -> Option<u32> {
+        let deliveries = &mut self.deliveries;
+        let channel = self.entries[index as usize].as_mut().expect("a subscription holds its channel");
+        let policy = overflow_policy(channel.slow_consumer, index);
+        if let Some(delivery) = &mut channel.delivery {
+            delivery.before_swap_remove(
+                &channel.name,
+                &mut channel.subscribers,
+                place as usize,
+                |subscriber, share| serve(subscriber, &share, policy, connections, deliveries, now),
+            );
+        }
+        channel.subscribers.swap_remove(place as usize);
+        if channel.subscribers.is_empty() && channel.pending_count == 0 {
+            // The router stops sending: whoever subscribes next starts anew.
+            channel.position = None;
+            channel.delivery = None;
+        }
+        let moved = channel.subscribers.get(place as usize).map(|subscriber| subscriber.slot);
+        self.release(index);
+        moved
+    }
+
+    fn release(&mut self, index: u32) {
+        let channel = self.entry_mut(index);
+        if channel.pending_count > 0 || !channel.subscribers.is_empty() || channel.is_active {
+            return;
+        }
+        let name = channel.name.clone();
+        self.by_name.remove(&name);
+        self.entries[index as usize] = None;
+        self.free.push(index);
+    }
+
+    /// Slots of all subscribers.
+    pub(crate) fn slots(&self, index: u32) -> Vec<u32> {
+        self.entry(index).subscribers.iter().map(|subscriber| subscriber.slot).collect()
+    }
+
+    pub(crate) fn subscriber(&self, index: u32, place: u32) -> &Subscriber {
+        &self.entry(index).subscribers[place as usize]
+    }
+
+    pub(crate) fn position(&self, index: u32) -> Option<&Position> {
+        self.entry(index).position.as_ref()
+    }
+
+    /// A publication came from the router.
+    pub(crate) fn arrive(&mut self, name: &str, publication: Arc<Publication>) -> Arrival {
+        let Some(index) = self.find(name) else { return Arrival::Taken };
+        let channel = self.entry_mut(index);
+        let Some(position) = &mut channel.position else { return Arrival::Taken };
+        let offset = publication.offset;
+        if offset > 0 {
+            // What arrives meanwhile is in the answer, or follows it.
+            if channel.is_fetching || channel.is_behind || offset <= position.offset {
+                return Arrival::Taken;
+            }
+            if offset > position.offset + 1 {
+                channel.is_fetching = true;
+                return Arrival::Gap(position.clone());
+            }
+        }
+        let delivery = channel.delivery.get_or_insert_default();
+        if delivery.push(Item::Publication(publication)) {
+            position.offset = position.offset.max(offset);
+            self.activate(index);
+            return Arrival::Taken;
+        }
+        if offset > 0 {
+            channel.is_behind = true;
+            return Arrival::Taken;
+        }
+        self.drops += 1;
+        Arrival::Dropped
+    }
+
+    /// Somebody came or left.
+    pub(crate) fn arrive_presence(&mut self, name: &str, item: Item) {
+        let Some(index) = self.find(name) else { return };
+        let channel = self.entry_mut(index);
+        if channel.subscribers.iter().all(|subscriber| !subscriber.joins) {
+            return;
+        }
+        if channel.delivery.get_or_insert_default().push(item) {
+            self.activate(index);
+        } else {
+            self.drops += 1;
+        }
+    }
+
+    /// Publications were left out on the way here. Returns from where to ask for them.
+    pub(crate) fn lagged(&mut self, name: &str) -> Option<Position> {
+        let index = self.find(name)?;
+        let channel = self.entry_mut(index);
+        if channel.is_fetching || channel.is_behind {
+            return None;
+        }
+        let position = channel.position.clone()?;
+        channel.is_fetching = true;
+        Some(position)
+    }
+
+    /// The answer to a request for missing publications. False: they are gone, and the positions of all
+    /// subscribers with them.
+    pub(crate) fn fetched(
+        &mut self,
+        name: &str,
+        answer: Option<(Vec<Arc<Publication>>, Position)>,
+    ) -> bool {
+        let Some(index) = self.find(name) else { return true };
+        let channel = self.entry_mut(index);
+        if !std::mem::take(&mut channel.is_fetching) {
+            return true;
+        }
+        let known = channel.position.as_ref().map(|position| position.epoch.clone());
+        let Some((publications, position)) = answer else { return false };
+        if known.as_ref() != Some(&position.epoch) {
+            return false;
+        }
+        for publication in publications {
+            if let Arrival::Gap(_) = self.arrive(name, publication) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Every subscriber's position is void: the next answer says where the channel is.
+    pub(crate) fn forget_position(&mut self, index: u32) {
+        let channel = self.entry_mut(index);
+        channel.position = None;
+        channel.is_fetching = false;
+        channel.is_behind = false;
+    }
+
+    fn activate(&mut self, index: u32) {
+        let channel = self.entry_mut(index);
+        if !channel.is_active {
+            channel.is_active = true;
+            self.active.push_back(index);
+        }
+    }
+
+    /// True if something waits to be fanned out.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// Serves channels in turn until `budget` subscribers were looked at. Returns channels that fell
+    /// behind and can now ask for what they miss.
+    pub(crate) fn fan_out(
+        &mut self,
+        mut budget: usize,
+        connections: &mut Connections,
+        now: Moment,
+    ) -> Vec<(Arc<str>, Position)> {
+        let mut behind = Vec::new();
+        while budget > 0 {
+            let Some(index) = self.active.pop_front() else { break };
+            let deliveries = &mut self.deliveries;
+            let channel = self.entries[index as usize].as_mut().expect("active channels stay");
+            let policy = overflow_policy(channel.slow_consumer, index);
+            let mut is_empty = true;
+            if let Some(delivery) = &mut channel.delivery {
+                let steps = delivery.step(
+                    &channel.name,
+                    &mut channel.subscribers,
+                    budget.min(FANOUT_SUBSCRIBERS_PER_STEP),
+                    |subscriber, share| {
+                        serve(subscriber, &share, policy, connections, deliveries, now)
+                    },
+                );
+                budget = budget.saturating_sub(steps.max(1));
+                is_empty = delivery.is_empty();
+            }
+            if !is_empty {
+                self.active.push_back(index);
+                continue;
+            }
+            channel.delivery = None;
+            channel.is_active = false;
+            if std::mem::take(&mut channel.is_behind)
+                && let Some(position) = channel.position.clone()
+            {
+                channel.is_fetching = true;
+                behind.push((channel.name.clone(), position));
+            }
+            self.release(index);
+        }
+        behind
+    }
+}
+
+fn overflow_policy(slow_consumer: SlowConsumer, channel: u32) -> Overflow {
+    match slow_consumer {
+        SlowConsumer::Disconnect => Overflow::Close,
+        SlowConsumer::Conflate => Overflow::Conflate(channel),
+        SlowConsumer::Drop => Overflow::Drop,
+    }
+}
+
+fn serve(
+    subscriber: &mut Subscriber,
+    share: &Share<'_>,
+    policy: Overflow,
+    connections: &mut Connections,
+    deliveries: &mut u64,
+    now: Moment,
+) -> bool {
+    // A join that replaced a publication, or the other way round, would lose one of them.
+    let policy = match policy {
+        Overflow::Conflate(_) if share.is_presence => Overflow::Close,
+        other => other,
+    };
+    let pushed = connections.push_shared(subscriber.slot, share.frames, share.range, policy, now);
+    if pushed == Pushed::Overflow {
+        subscriber.has_gap |= policy == Overflow::Drop && !share.is_presence;
+        return false;
+    }
+    *deliveries += u64::from(share.items_count);
+    true
+}

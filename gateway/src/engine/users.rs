@@ -1,0 +1,109 @@
+//! The records of users whose home is this shard.
+//!
+//! Owns: which connections a user has anywhere in the process, and how much of its rate it used.
+//! Never: a connection itself; the shard that holds it is told.
+//! Invariant: a record is there while its user has at least one connection.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use protocol::ids::ConnectionId;
+use protocol::time::Moment;
+
+use super::rate::{Meter, Rate};
+
+/// One user.
+#[derive(Debug, Default)]
+struct Record {
+    connections: Vec<ConnectionId>,
+    meter: Meter,
+}
+
+type Table = HashMap<Arc<str>, Record, foldhash::fast::RandomState>;
+
+/// All users at home here.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
+    records: Table,
+}
+
+impl Users {
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// A connection wants to begin a session. False: the user has `connections_max` (zero: no limit).
+    pub(crate) fn join(
+        &mut self,
+        user: &Arc<str>,
+        connection: ConnectionId,
+        connections_max: u32,
+    ) -> bool {
+        let record = self.records.entry(user.clone()).or_default();
+        if connections_max > 0 && record.connections.len() >= connections_max as usize {
+            return false;
+        }
+        record.connections.push(connection);
+        true
+    }
+
+    /// A session ended.
+    pub(crate) fn leave(&mut self, user: &str, connection: ConnectionId) {
+        let Some(record) = self.records.get_mut(user) else { return };
+        if let Some(index) = record.connections.iter().position(|&id| id == connection) {
+            record.connections.swap_remove(index);
+        }
+        if record.connections.is_empty() {
+            self.records.remove(user);
+        }
+    }
+
+    /// All connections of a user.
+    pub(crate) fn connections(&self, user: &str) -> Vec<ConnectionId> {
+        self.records.get(user).map(|record| record.connections.clone()).unwrap_or_default()
+    }
+
+    /// Counts one event against the user's rate. False: the rate is used up.
+    pub(crate) fn charge(&mut self, user: &str, rate: Rate, now: Moment) -> bool {
+        self.records.get_mut(user).is_none_or(|record| record.meter.admit(rate, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::ids::{ShardId, Slot};
+
+    fn connection(slot: u32) -> ConnectionId {
+        ConnectionId::new(ShardId(0), 0, Slot(slot), 1)
+    }
+
+    #[test]
+    fn the_limit_counts_connections_everywhere() {
+        let mut users = Users::default();
+        let user: Arc<str> = "u".into();
+        assert!(users.join(&user, connection(1), 2));
+        assert!(users.join(&user, connection(2), 2));
+        assert!(!users.join(&user, connection(3), 2));
+        users.leave("u", connection(9));
+        assert!(!users.join(&user, connection(3), 2), "a stranger's leave frees nothing");
+        users.leave("u", connection(1));
+        assert!(users.join(&user, connection(3), 2));
+        assert_eq!(users.connections("u"), [connection(2), connection(3)]);
+        users.leave("u", connection(2));
+        users.leave("u", connection(3));
+        assert_eq!(users.len(), 0);
+    }
+
+    #[test]
+    fn a_rate_is_shared_by_all_connections() {
+        let mut users = Users::default();
+        let user: Arc<str> = "u".into();
+        users.join(&user, connection(1), 0);
+        let rate = Rate::new(1, 2);
+        assert!(users.charge("u", rate, Moment::from_millis(1)));
+        assert!(users.charge("u", rate, Moment::from_millis(1)));
+        assert!(!users.charge("u", rate, Moment::from_millis(1)));
+        assert!(users.charge("nobody", rate, Moment::from_millis(1)));
+    }
+}
