@@ -61,7 +61,8 @@ impl ChunkedDecoder {
 
     /// Takes the next piece of the body out of `input`. Call until `Starved` or `End`.
     ///
-    /// A chunk that would make the body too large is refused when its size is known, before its data.
+    /// A chunk that would make the body too large is refused when its size is known, before its
+    /// data.
     pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Result<Chunk<'i>, HttpViolation> {
         loop {
             if let State::End = self.state {
@@ -141,7 +142,8 @@ impl ChunkedDecoder {
     }
 }
 
-/// Most bytes of chunk extensions in one body. Nobody uses them; without a bound they would be free.
+/// Most bytes of chunk extensions in one body. Nobody uses them; without a bound they would be
+/// free.
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 1024;
 
 /// Hexadecimal digits of a size, zeros in front included: up to 4 GiB.

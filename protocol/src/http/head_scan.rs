@@ -1,7 +1,8 @@
 //! Where a request head ends, found while its bytes arrive.
 //!
-//! Each byte is looked at once, however the head is cut, so a head that comes byte by byte costs linear
-//! time. Lines, their ends and their limits are judged here; what they say is for `request.rs`.
+//! Each byte is looked at once, however the head is cut, so a head that comes byte by byte costs
+//! linear time. Lines, their ends and their limits are judged here; what they say is for
+//! `request.rs`.
 
 use super::violation::HttpViolation;
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_REQUEST_LINE_BYTES_MAX};
@@ -68,8 +69,8 @@ impl HeadScan {
 
     fn end_line(&mut self) -> Result<(), HttpViolation> {
         if self.line_bytes == 0 {
-            // RFC 9112, 2.2, lets a server skip an empty line before a request. Ours does not: it is
-            // the trace of a client whose last body was longer than it said.
+            // RFC 9112, 2.2, lets a server skip an empty line before a request. Ours does not: it
+            // is the trace of a client whose last body was longer than it said.
             if self.lines_count == 0 {
                 return Err(HttpViolation::RequestLine);
             }

@@ -1,7 +1,8 @@
 //! HTTP/1.1 (RFC 9112) as far as a client port needs it: heads, chunked bodies, short responses.
 //!
-//! Whoever stands before us (a proxy, a cache) must read the same requests out of the same bytes as we
-//! do. So whatever two readers could understand differently is refused, and the connection closed.
+//! Whoever stands before us (a proxy, a cache) must read the same requests out of the same bytes as
+//! we do. So whatever two readers could understand differently is refused, and the connection
+//! closed.
 
 mod chunked;
 mod head_scan;

@@ -27,8 +27,8 @@ pub struct Request<'a> {
 
 /// Reads a request head from the start of `bytes`, and says how many bytes it has.
 ///
-/// `None`: the head is not complete. Each call begins at the first byte, so feed a [`HeadScan`] while
-/// bytes arrive, and call this once, when it has found the end.
+/// `None`: the head is not complete. Each call begins at the first byte, so feed a [`HeadScan`]
+/// while bytes arrive, and call this once, when it has found the end.
 pub fn parse_head(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, HttpViolation> {
     let Some(head_bytes) = HeadScan::new().feed(bytes)? else { return Ok(None) };
     let head = &bytes[..head_bytes];
@@ -67,7 +67,8 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, HttpViol
     Ok(Some((request, head_bytes)))
 }
 
-/// One header. The name is a token; the value has no control characters, and no white space around it.
+/// One header. The name is a token; the value has no control characters, and no white space around
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
     /// The name, as the client spelled it.
@@ -266,7 +267,8 @@ fn content_length(value: &[u8]) -> Result<u64, HttpViolation> {
     }
 }
 
-/// CGI and its heirs turn both `-` and `_` into `_`, so a proxy may read one header and they another.
+/// CGI and its heirs turn both `-` and `_` into `_`, so a proxy may read one header and they
+/// another.
 fn refuse_underscore_twins(headers: &[Header<'_>]) -> Result<(), HttpViolation> {
     for (index, header) in headers.iter().enumerate() {
         if !header.name.contains('_') {
@@ -301,11 +303,12 @@ fn violation_of(error: httparse::Error, head: &[u8]) -> HttpViolation {
     }
 }
 
-/// Does the request line end in `HTTP/` and a version, such as 2.0, that merely is not ours?
+/// Is the request line well-formed but for a version, such as 2.0, that merely is not ours?
 fn names_a_version(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or(head);
-    match line.rsplit(|byte| *byte == b' ').next().and_then(|word| word.strip_prefix(b"HTTP/")) {
-        Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    match (words.next().and_then(|word| word.strip_prefix(b"HTTP/")), words.next()) {
+        (Some([major, b'.', minor]), None) => major.is_ascii_digit() && minor.is_ascii_digit(),
         _ => false,
     }
 }

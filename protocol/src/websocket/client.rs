@@ -32,11 +32,12 @@ impl<'a> ClientFrame<'a> {
 /// Appends `frame`, masked, its length in the fewest bytes.
 pub fn encode_masked_frame(frame: &ClientFrame<'_>, out: &mut Vec<u8>) {
     let head = frame_head(Opcode::Binary, frame.payload.len());
-    let [_, length, longer @ ..] = head.as_slice() else { return };
+    // The server's head has the lengths that we want, and the client's has a key behind them.
+    let lengths = &head.as_slice()[1..];
     let fin = if frame.fin { FIN_BIT } else { 0 };
     out.push(fin | (frame.rsv << 4 & RESERVED_BITS) | (frame.opcode & OPCODE_BITS));
-    out.push(MASK_BIT | length);
-    out.extend_from_slice(longer);
+    out.push(MASK_BIT | lengths[0]);
+    out.extend_from_slice(&lengths[1..]);
     out.extend_from_slice(&frame.key);
     let payload_start = out.len();
     out.extend_from_slice(frame.payload);
@@ -54,7 +55,8 @@ pub struct ServerFrame<'a> {
     pub payload: &'a [u8],
 }
 
-/// Reads a server's frames out of bytes that arrive in any pieces. Joins no fragments, checks no text.
+/// Reads a server's frames out of bytes that arrive in any pieces. Joins no fragments, checks no
+/// text.
 #[derive(Debug, Default)]
 pub struct ServerFrames {
     /// A frame of which not all bytes have arrived; empty, without memory, at all other times.
@@ -106,15 +108,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(ServerFrame<'_>, usize)>, FrameViolatio
     let Some((head_bytes, payload_bytes)) = lengths_of(bytes)? else { return Ok(None) };
     let frame_bytes = head_bytes + payload_bytes;
     let Some(payload) = bytes.get(head_bytes..frame_bytes) else { return Ok(None) };
-    let opcode = match bytes[0] & OPCODE_BITS {
-        0x0 => Opcode::Continuation,
-        0x1 => Opcode::Text,
-        0x2 => Opcode::Binary,
-        0x8 => Opcode::Close,
-        0x9 => Opcode::Ping,
-        0xa => Opcode::Pong,
-        _ => return Err(FrameViolation::ReservedOpcode),
-    };
+    let opcode = Opcode::of_first_byte(bytes[0]).ok_or(FrameViolation::ReservedOpcode)?;
     Ok(Some((ServerFrame { fin: bytes[0] & FIN_BIT != 0, opcode, payload }, frame_bytes)))
 }
 

@@ -49,9 +49,9 @@ impl Decoder {
 
     /// Takes the next message out of `input`, unmasking in place, and moves `input` behind it.
     ///
-    /// `None`: all of the input is consumed, and kept where it is unfinished. Call until `None`: memory
-    /// of a message that was put together from pieces is released by the call after the one that
-    /// returned it. After a close frame or a violation, input is consumed and ignored.
+    /// `None`: all of the input is consumed, and kept where it is unfinished. Call until `None`:
+    /// memory of a message that was put together from pieces is released by the call after the one
+    /// that returned it. After a close frame or a violation, input is consumed and ignored.
     #[inline]
     pub fn next<'d, 'i: 'd>(
         &'d mut self,
@@ -266,7 +266,8 @@ impl Unfinished {
         Ok(Some(Step::Starved))
     }
 
-    /// Judges a complete head before its payload is looked at, and opens the message if it is the first.
+    /// Judges a complete head before its payload is looked at, and opens the message if it is the
+    /// first.
     fn admit(&mut self, head: &Head, limits: &DecoderLimits) -> Result<usize, FrameViolation> {
         if head.opcode.is_control() {
             return Ok(head.payload_bytes as usize);

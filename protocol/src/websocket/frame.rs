@@ -94,6 +94,20 @@ impl Opcode {
     pub const fn is_control(self) -> bool {
         self as u8 & CONTROL_BIT != 0
     }
+
+    /// The opcode in the first byte of a frame, if it has a meaning.
+    #[inline]
+    pub(super) const fn of_first_byte(first: u8) -> Option<Self> {
+        match first & OPCODE_BITS {
+            0x0 => Some(Self::Continuation),
+            0x1 => Some(Self::Text),
+            0x2 => Some(Self::Binary),
+            0x8 => Some(Self::Close),
+            0x9 => Some(Self::Ping),
+            0xa => Some(Self::Pong),
+            _ => None,
+        }
+    }
 }
 
 /// A rule of RFC 6455, or a limit of ours, that a client's frame broke.
@@ -160,15 +174,7 @@ fn opcode_of(first: u8, expect: Expect) -> Result<Opcode, FrameViolation> {
     if first & RESERVED_BITS != 0 {
         return Err(FrameViolation::ReservedBits);
     }
-    let opcode = match first & OPCODE_BITS {
-        0x0 => Opcode::Continuation,
-        0x1 => Opcode::Text,
-        0x2 => Opcode::Binary,
-        0x8 => Opcode::Close,
-        0x9 => Opcode::Ping,
-        0xa => Opcode::Pong,
-        _ => return Err(FrameViolation::ReservedOpcode),
-    };
+    let opcode = Opcode::of_first_byte(first).ok_or(FrameViolation::ReservedOpcode)?;
     match (opcode, expect) {
         (Opcode::Continuation, Expect::Start) => Err(FrameViolation::UnexpectedContinuation),
         (Opcode::Text | Opcode::Binary, Expect::Continuation) => {

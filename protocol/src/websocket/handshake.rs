@@ -29,7 +29,8 @@ pub fn accept_upgrade<'a>(request: &'a Request<'_>) -> Result<Upgrade<'a>, Hands
     if !tokens.any(|token| token.eq_ignore_ascii_case("upgrade")) {
         return Err(HandshakeViolation::Connection);
     }
-    // What follows the head is frames. A body would be read as frames by us and as a body by a proxy.
+    // What follows the head is frames. A body would be read as frames by us and as a body by a
+    // proxy.
     if !matches!(request.body, BodyFraming::None | BodyFraming::Length(0)) {
         return Err(HandshakeViolation::Body);
     }
@@ -46,7 +47,8 @@ pub fn accept_upgrade<'a>(request: &'a Request<'_>) -> Result<Upgrade<'a>, Hands
 
 /// The first subprotocol of `offered`, in the client's order, that is in `supported`.
 ///
-/// The answer is our own text, never the client's. At most [`SUBPROTOCOLS_OFFERED_MAX`] are looked at.
+/// The answer is our own text, never the client's. At most [`SUBPROTOCOLS_OFFERED_MAX`] are looked
+/// at.
 pub fn choose_subprotocol<'a>(
     offered: impl IntoIterator<Item = &'a str>,
     supported: &[&'static str],
@@ -88,7 +90,8 @@ pub fn websocket_accept(key: &str) -> [u8; ACCEPT_BYTES] {
         let mut bytes = [0; 4];
         bytes[1..=group.len()].copy_from_slice(group);
         let bits = u32::from_be_bytes(bytes);
-        // A group of n bytes has n + 1 characters; the last group has 2 bytes, and one sign of padding.
+        // A group of n bytes has n + 1 characters; the last group has 2 bytes, and one sign of
+        // padding.
         for (index, character) in text.iter_mut().enumerate().take(group.len() + 1) {
             *character = BASE64[(bits >> (18 - 6 * index) & 0x3f) as usize];
         }
@@ -176,7 +179,8 @@ fn only<'a>(
 
 /// Sixteen bytes in base64: 22 characters and two signs of padding.
 ///
-/// Bits beyond the sixteenth byte are not looked at: RFC 6455, 4.1, itself shows a key where they are set.
+/// Bits beyond the sixteenth byte are not looked at: RFC 6455, 4.1, itself shows a key where they
+/// are set.
 fn is_key(key: &[u8]) -> bool {
     key.len() == KEY_BYTES
         && key.ends_with(b"==")

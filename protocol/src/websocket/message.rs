@@ -36,8 +36,9 @@ impl<'a> Message<'a> {
 
 /// May `code` stand in a close frame?
 ///
-/// RFC 6455, 7.4, and the IANA registry as of 2026: 1000 to 1003 and 1007 to 1014 are defined, 3000 to
-/// 3999 are for libraries, 4000 to 4999 for applications. 1004 to 1006 and 1015 must not be sent.
+/// RFC 6455, 7.4, and the IANA registry as of 2026: 1000 to 1003 and 1007 to 1014 are defined, 3000
+/// to 3999 are for libraries, 4000 to 4999 for applications. 1004 to 1006 and 1015 must not be
+/// sent.
 pub const fn is_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
