@@ -1,7 +1,10 @@
 //! WebSocket (RFC 6455), the server's side, and as much of the client's as tests and load need.
 //!
-//! ```text bytes ── handshake ──> upgraded bytes ── Decoder ──> Message      frame.rs reads heads,
-//! mask.rs unmasks, assembly.rs joins fragments Message <── encoder ── payload ```
+//! ```text
+//! bytes ── handshake ──> upgraded
+//! bytes ── decoder ──> Message    frame reads heads, mask unmasks, assembly joins fragments
+//! bytes <── encoder ── payload
+//! ```
 //!
 //! No extension is offered, so the reserved bits are always zero. Compression is left out on
 //! purpose: it costs each connection tens of kilobytes, and a bomb is one more thing to bound.
