@@ -218,6 +218,9 @@ mod tests {
         let (accept, offered) = upgrade(GOOD).unwrap();
         assert_eq!(&accept, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(offered.is_empty());
+        // RFC 6455, 4.1: the key of the bytes 1 to 16, with bits set beyond the last.
+        let loose = GOOD.replace("dGhlIHNhbXBsZSBub25jZQ==", "AQIDBAUGBwgJCgsMDQ4PEC==");
+        assert!(upgrade(&loose).is_ok());
         let browser = GOOD.replace("Connection: Upgrade", "Connection: keep-alive, Upgrade");
         assert!(upgrade(&browser.replace(": websocket", ": WebSocket")).is_ok());
     }
