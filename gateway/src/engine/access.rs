@@ -47,11 +47,7 @@ pub(crate) fn may_subscribe(
 }
 
 /// May a client do `verb`?
-pub(crate) fn may(
-    verb: Verb,
-    asker: Asker<'_>,
-    options: &ChannelOptions,
-) -> Result<(), ErrorCode> {
+pub(crate) fn may(verb: Verb, asker: Asker<'_>, options: &ChannelOptions) -> Result<(), ErrorCode> {
     if verb == Verb::Presence && !options.presence {
         return Err(ErrorCode::NotAvailable);
     }

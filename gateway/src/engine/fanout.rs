@@ -227,7 +227,9 @@ impl Burst {
         let count = self.items.len();
         let skip = match self.kind {
             // A subscriber that joined while the burst waited has a part of it, or all, already.
-            Kind::Positioned => (subscriber.delivered + 1).saturating_sub(self.first_offset) as usize,
+            Kind::Positioned => {
+                (subscriber.delivered + 1).saturating_sub(self.first_offset) as usize
+            }
             Kind::Plain | Kind::Presence => 0,
         };
         if skip >= count {

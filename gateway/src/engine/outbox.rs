@@ -258,7 +258,12 @@ impl Outbox {
     }
 
     /// The kernel took the first `sent` bytes of what was in flight.
-    pub(crate) fn completed(&mut self, mut buffer: SendBuffer, sent: u32, spare: &mut SpareBuffers) {
+    pub(crate) fn completed(
+        &mut self,
+        mut buffer: SendBuffer,
+        sent: u32,
+        spare: &mut SpareBuffers,
+    ) {
         assert!(buffer.bytes_count() == self.in_flight_bytes, "one send is in flight");
         self.in_flight_bytes = 0;
         buffer.advance(sent);
@@ -331,7 +336,11 @@ mod tests {
         assert_eq!(outbox.push_copy([&large, b""], 50, &mut spare), Pushed::Queued);
         assert_eq!(outbox.push_copy([b"x", b""], 50, &mut spare), Pushed::Overflow);
         let send = outbox.take(&mut spare).unwrap();
-        assert_eq!(outbox.push_shared(&shared(b"x"), 0, 1, 50), Pushed::Overflow, "in flight counts");
+        assert_eq!(
+            outbox.push_shared(&shared(b"x"), 0, 1, 50),
+            Pushed::Overflow,
+            "in flight counts"
+        );
         outbox.completed(send, 100, &mut spare);
         assert_eq!(outbox.push_copy([b"x", b""], 50, &mut spare), Pushed::Queued);
     }

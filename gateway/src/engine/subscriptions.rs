@@ -74,11 +74,15 @@ impl Channels {
     }
 
     fn entry(&self, index: u32) -> &Channel {
-        self.entries[index as usize].as_ref().expect("an index is held only while its channel is there")
+        self.entries[index as usize]
+            .as_ref()
+            .expect("an index is held only while its channel is there")
     }
 
     fn entry_mut(&mut self, index: u32) -> &mut Channel {
-        self.entries[index as usize].as_mut().expect("an index is held only while its channel is there")
+        self.entries[index as usize]
+            .as_mut()
+            .expect("an index is held only while its channel is there")
     }
 
     /// A subscription is asked for: the channel is in the table from now on.
@@ -127,7 +131,8 @@ impl Channels {
     ) -> (u32, bool) {
         let channel = self.entry_mut(index);
         channel.pending_count -= 1;
-        let same_epoch = channel.position.as_ref().is_none_or(|known| known.epoch == position.epoch);
+        let same_epoch =
+            channel.position.as_ref().is_none_or(|known| known.epoch == position.epoch);
         if channel.position.is_none() || !same_epoch {
             channel.position = Some(position.clone());
             channel.is_fetching = false;
@@ -146,7 +151,8 @@ impl Channels {
         now: Moment,
     ) -> Option<u32> {
         let deliveries = &mut self.deliveries;
-        let channel = self.entries[index as usize].as_mut().expect("a subscription holds its channel");
+        let channel =
+            self.entries[index as usize].as_mut().expect("a subscription holds its channel");
         let policy = overflow_policy(channel.slow_consumer, index);
         if let Some(delivery) = &mut channel.delivery {
             delivery.before_swap_remove(

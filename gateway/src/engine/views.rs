@@ -114,8 +114,7 @@ pub(crate) fn encode_presence(
 ) {
     let client = ClientText::new(member.client);
     let info = client_info(member, &client);
-    let body =
-        if has_joined { wire::PushBody::Join(info) } else { wire::PushBody::Leave(info) };
+    let body = if has_joined { wire::PushBody::Join(info) } else { wire::PushBody::Leave(info) };
     wire::encode_push(format, &wire::Push { channel, body }, out);
 }
 
