@@ -4,5 +4,6 @@
 //! Never: the order of a channel, or another tier's code.
 
 pub mod config;
+pub mod driver;
 pub mod engine;
 pub mod limits;

@@ -38,6 +38,14 @@ pub const BURST_BYTES_MAX: usize = 64 * KIB as usize;
 pub const BURST_QUEUE_MAX: usize = 4096;
 /// Lane messages that one turn takes.
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;
+/// Messages from threads outside the cores that one turn takes.
+pub const INBOX_MESSAGES_PER_TURN: usize = 256;
+/// Longest sleep of a shard that has nothing to do.
+pub const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// After accepting stopped for want of descriptors, it is tried again after this time.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+/// Bytes that a client may send behind a request that is not answered yet.
+pub const PIPELINED_BYTES_MAX: usize = 16 * KIB as usize;
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;
 
@@ -45,6 +53,8 @@ pub const TIMERS_PER_TURN: usize = 512;
 pub const COMMANDS_IN_FLIGHT_MAX: u16 = 512;
 /// Bytes of commands that may wait behind a `connect` that is not answered yet.
 pub const HELD_BYTES_MAX: usize = 64 * KIB as usize;
+/// How long a connection pauses after its user's home shard said that the rate is used up.
+pub const THROTTLE_TIME: Duration = Duration::from_secs(1);
 /// Channels of one connection by default (`client.channel_limit`).
 pub const CHANNELS_DEFAULT: u32 = 128;
 /// Control frames of one client: so many at once …

@@ -179,6 +179,12 @@ impl<T> Endpoint<T> {
         self.incoming.iter().map(|lane| lane.len()).sum()
     }
 
+    /// Has the lane to `target` places for recoverable messages, and more than a few?
+    pub fn has_room(&self, target: ShardId) -> bool {
+        let lane = &self.outgoing[usize::from(target.0)];
+        lane.len() < (lane.capacity() - limits::LANE_RESERVED_FOR_FINAL) / 2
+    }
+
     /// Messages that wait in the lane to `target`.
     pub fn queued_count(&self, target: ShardId) -> usize {
         self.outgoing[usize::from(target.0)].len()

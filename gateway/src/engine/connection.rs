@@ -39,8 +39,8 @@ pub(crate) struct Connection {
     pub(crate) has_gap: bool,
     /// A close of the WebSocket was sent; nothing may follow it.
     pub(crate) close_queued: bool,
-    /// The writing side was shut down.
-    pub(crate) write_ended: bool,
+    /// The peer will send nothing more, but what is queued is still sent.
+    pub(crate) peer_ended: bool,
     /// Overflowed while a fan-out was under way; closed behind it.
     pub(crate) overflowed: bool,
 }
@@ -51,6 +51,8 @@ pub(crate) struct Connections {
     slots: Vec<Connection>,
     dirty: VecDeque<u32>,
     pub(crate) spare: SpareBuffers,
+    /// Slots that began to wait for their client since the engine last looked.
+    pub(crate) stalled: Vec<u32>,
     /// Slots whose outbox overflowed since the engine last looked.
     pub(crate) overflowed: Vec<u32>,
     pub(crate) outbox_bytes_max: u32,
@@ -60,6 +62,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
+    pub(crate) fn new(outbox_bytes_max: u32) -> Self {
+        Self { outbox_bytes_max, ..Self::default() }
+    }
+
     pub(crate) fn open(&mut self, id: ConnectionId, peer: Option<SocketAddr>, deadline: Moment) {
         let index = id.slot().index();
         if self.slots.len() <= index {
@@ -127,6 +133,7 @@ impl Connections {
             Pushed::Queued if connection.outbox.is_sending() => {
                 if connection.stalled_since == Moment::ZERO {
                     connection.stalled_since = now;
+                    self.stalled.push(slot);
                 }
             }
             Pushed::Queued => self.mark_dirty(slot),
@@ -144,6 +151,25 @@ impl Connections {
         let before = connection.outbox.bytes();
         let pushed = connection.outbox.push_copy(parts, bytes_max, &mut self.spare);
         self.note_pushed(slot, pushed, before, now)
+    }
+
+    /// Leaves out what has not begun to be sent, for a client that does not read anyway.
+    pub(crate) fn drop_queued_if(&mut self, slot: u32, is_slow: bool) {
+        if is_slow {
+            let outbox = &mut self.slots[slot as usize].outbox;
+            let before = outbox.bytes();
+            outbox.drop_queued();
+            self.outbox_bytes -= u64::from(before - outbox.bytes());
+        }
+    }
+
+    /// Queues the last bytes of a connection, whatever its budget.
+    pub(crate) fn push_last(&mut self, slot: u32, bytes: &[u8], now: Moment) {
+        let connection = &mut self.slots[slot as usize];
+        let before = connection.outbox.bytes();
+        let pushed = connection.outbox.push_copy([bytes, b""], u32::MAX, &mut self.spare);
+        connection.close_queued = true;
+        self.note_pushed(slot, pushed, before, now);
     }
 
     /// Queues one WebSocket frame.
@@ -205,6 +231,11 @@ impl Connections {
             }
         }
         None
+    }
+
+    /// Connections with something to send now.
+    pub(crate) fn sends_waiting(&self) -> usize {
+        self.dirty.len()
     }
 
     /// True if something can be sent.

@@ -1,19 +1,32 @@
 //! What a gateway shard decides. No socket, clock, lock, thread or `async`.
 
 mod access;
+mod admission;
 mod claims;
+mod commands;
+mod connect;
 mod connection;
+mod counters;
+mod event;
 mod fanout;
 mod outbox;
 mod phase;
+mod random;
 mod rate;
 mod session;
+mod shard;
+mod subscribing;
 mod subscriptions;
 mod users;
 mod views;
 
+pub use admission::{ECHO_PATH, WEBSOCKET_PATH};
 pub use claims::{
     ConnectClaims, NoTokens, Overrides, SubscribeTokenClaims, SubscriptionClaims, TokenRefusal,
     TokenVerifier,
 };
+pub use counters::GatewayCounters;
+pub use event::{Action, Event, ToPeer, Transport, UserCommand};
+pub use phase::Phase;
 pub use rate::Rate;
+pub use shard::{GatewayShard, ShardOptions};

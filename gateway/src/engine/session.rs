@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use protocol::link::{ClientId, Content, Member, Subscribed};
+use protocol::link::{ClientId, Content, Member, Position, Subscribed};
 use protocol::time::Moment;
 
 use super::rate::Meter;
 
 /// One subscription of a session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Subscription {
     /// Index in the table of channels.
     pub(crate) channel: u32,
@@ -19,6 +19,8 @@ pub(crate) struct Subscription {
     pub(crate) flags: Flags,
     /// Unix seconds at which its token expires; zero: never.
     pub(crate) expires_at: u64,
+    /// What its token hands to the client, until the router has answered.
+    pub(crate) data: Option<Box<Content>>,
 }
 
 /// What holds for a subscription.
@@ -43,8 +45,10 @@ pub(crate) struct Flags {
 pub(crate) struct ConnectSubscription {
     pub(crate) channel: Arc<str>,
     pub(crate) flags: Flags,
+    pub(crate) info: Option<Content>,
     pub(crate) data: Option<Content>,
     pub(crate) expires_at: u64,
+    pub(crate) recover: Option<Position>,
     pub(crate) answer: Option<Box<Subscribed>>,
 }
 

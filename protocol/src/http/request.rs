@@ -120,6 +120,19 @@ pub enum Method {
 }
 
 impl Method {
+    /// As it is written in a request line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+
     /// Methods are case-sensitive (RFC 9110, 9.1). CONNECT and TRACE are for proxies.
     fn of(name: &str) -> Result<Self, HttpViolation> {
         match name {

@@ -3,7 +3,6 @@
 //! Owns: per channel and key, where the publication was put, for [`IDEMPOTENCY_TTL`].
 //! Invariant: `order` names every key of `results` once, oldest first.
 
-use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -56,6 +55,10 @@ impl IdempotencyKeys {
         if let Some((_, key)) = self.order.pop_front() {
             self.results.remove(&key);
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
     }
 
     /// Keys that were forgotten before their time, for want of room.

@@ -17,7 +17,7 @@ use protocol::link::{
     Answer, FromRouter, GatewayId, HistoryRequest, Position, Publication, PublishRequest, ReplyTo,
     Request, RouterReply, SubscribeRequest, Subscribed, ToRouter,
 };
-use protocol::time::{Moment, Now};
+use protocol::time::Now;
 
 use super::channel::Channel;
 use super::history::Since;
@@ -106,7 +106,6 @@ pub struct Partition {
     /// Gateways that were left behind, to be told when there is room.
     lagging: VecDeque<(GatewayId, Arc<str>)>,
     sweep_next: usize,
-    ticked_at: Moment,
     random: u64,
     counters: Counters,
 }
@@ -124,7 +123,6 @@ impl Partition {
             actions: VecDeque::new(),
             lagging: VecDeque::new(),
             sweep_next: 0,
-            ticked_at: Moment::ZERO,
             random,
             counters: Counters::default(),
         }
@@ -170,9 +168,9 @@ impl Partition {
         self.actions.pop_front()
     }
 
-    /// When [`Partition::tick`] is due.
-    pub fn next_deadline(&self) -> Moment {
-        self.ticked_at + limits::TICK
+    /// True if there is anything that time could change.
+    pub fn has_state(&self) -> bool {
+        !self.by_name.is_empty() || !self.keys.is_empty()
     }
 
     /// The way to `gateway` was full. The message did not get there.
@@ -215,7 +213,6 @@ impl Partition {
 
     /// Time passed: forgets what is too old, a part of the channels each time.
     pub fn tick(&mut self, now: Now) {
-        self.ticked_at = now.moment;
         self.keys.expire(now.moment);
         for _ in 0..limits::SWEEP_CHANNELS_PER_TICK.min(self.channels.len()) {
             self.sweep_next = (self.sweep_next + 1) % self.channels.len();

@@ -1,0 +1,66 @@
+//! What threads outside the cores tell a shard: answers of the HTTP service, the API, reloads, the end.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use protocol::ids::ConnectionId;
+use shard::ring::RingCounters;
+
+use super::pump::PumpCounters;
+use crate::config::GatewayConfig;
+use crate::engine::{GatewayCounters, TokenVerifier, UserCommand};
+
+/// One message to a shard.
+pub enum Control {
+    /// The service answered a request.
+    Response {
+        /// Whose request.
+        connection: ConnectionId,
+        /// Head and body.
+        bytes: Vec<u8>,
+        /// Close behind it?
+        is_last: bool,
+    },
+    /// Do this to all connections of a user whose home is this shard.
+    User {
+        /// Whose.
+        user: Arc<str>,
+        /// What.
+        command: UserCommand,
+    },
+    /// Check tokens by this from now on.
+    Keys(Arc<dyn TokenVerifier>),
+    /// Keys could not be loaded.
+    KeysFailed,
+    /// New settings.
+    Config(Arc<GatewayConfig>),
+    /// Tell what happened so far.
+    Inspect(Box<dyn FnOnce(Inspection) + Send>),
+    /// Stop accepting and close every client, spread over this time; then the pump ends.
+    Drain(Duration),
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Response { .. } => "Response",
+            Self::User { .. } => "User",
+            Self::Keys(_) => "Keys",
+            Self::KeysFailed => "KeysFailed",
+            Self::Config(_) => "Config",
+            Self::Inspect(_) => "Inspect",
+            Self::Drain(_) => "Drain",
+        })
+    }
+}
+
+/// What a shard has counted.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// By its engine.
+    pub engine: GatewayCounters,
+    /// By its pump.
+    pub pump: PumpCounters,
+    /// By its ring.
+    pub ring: RingCounters,
+}

@@ -1,0 +1,14 @@
+//! What a gateway shard does: completions become events, actions become operations. No policy.
+
+mod clock;
+mod control;
+mod pump;
+mod service;
+mod transport;
+mod uplink;
+
+pub use clock::{Clock, SystemClock};
+pub use control::{Control, Inspection};
+pub use pump::{Pump, PumpCounters, PumpParts};
+pub use service::{HttpCall, NoService, Service};
+pub use uplink::{Incoming, Uplink};

@@ -1,0 +1,350 @@
+//! The loop of a shard: completions in, sends out, a turn at a time.
+//!
+//! Owns: ring, engine, readers and uplink of one shard, on one thread.
+//! Never: decides anything about a client.
+//!
+//! ```text
+//!  turn: submit and sleep ─► completions ─► inbox ─► uplink ─► timers ─► fan-out ─► sends ─► wakes
+//! ```
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use protocol::http::{ResponseHead, write_response_head};
+use protocol::ids::ConnectionId;
+use protocol::time::{Moment, Now};
+use shard::lanes::{Bell, Inbox};
+use shard::{Completion, Io, ReceiveEnd, Wait};
+
+use super::clock::Clock;
+use super::control::{Control, Inspection};
+use super::service::{HttpCall, Service};
+use super::transport::{Outcome, Reader, Reading};
+use super::uplink::{Incoming, Uplink};
+use crate::engine::{Action, Event, GatewayShard};
+use crate::limits;
+
+/// What a pump drives.
+pub struct PumpParts<I, U, S, C> {
+    /// The kernel, or its stand-in.
+    pub io: I,
+    /// The ways to other shards and the router.
+    pub uplink: U,
+    /// Answers HTTP.
+    pub service: S,
+    /// Tells the time.
+    pub clock: C,
+    /// Decides.
+    pub engine: GatewayShard,
+    /// What threads outside say.
+    pub inbox: Inbox<Control>,
+    /// Wakes the pump.
+    pub bell: Bell,
+}
+
+/// What a pump has counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PumpCounters {
+    /// Turns.
+    pub turns: u64,
+    /// Bytes received from clients, with framing.
+    pub bytes_in: u64,
+    /// Nanoseconds awake.
+    pub busy_ns: u64,
+    /// The longest turn since the last inspection, in nanoseconds.
+    pub turn_ns_max: u64,
+    /// Messages waiting in the inbox at the last turn.
+    pub inbox_depth: u64,
+}
+
+/// The loop of one shard.
+pub struct Pump<I, U, S, C> {
+    parts: PumpParts<I, U, S, C>,
+    readers: Vec<Reader>,
+    actions: VecDeque<Action>,
+    counters: PumpCounters,
+    accept_retry_at: Option<Moment>,
+    load_keys: Box<dyn FnMut()>,
+    ring_counters: fn(&I) -> shard::ring::RingCounters,
+    is_draining: bool,
+}
+
+impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
+    /// A pump that accepts clients from its first turn on.
+    pub fn new(mut parts: PumpParts<I, U, S, C>) -> Self {
+        parts.io.accept();
+        Self {
+            parts,
+            readers: Vec::new(),
+            actions: VecDeque::new(),
+            counters: PumpCounters::default(),
+            accept_retry_at: None,
+            load_keys: Box::new(|| {}),
+            ring_counters: |_| shard::ring::RingCounters::default(),
+            is_draining: false,
+        }
+    }
+
+    /// Calls `load_keys` when a token names a key that is not known.
+    pub fn on_load_keys(mut self, load_keys: impl FnMut() + 'static) -> Self {
+        self.load_keys = Box::new(load_keys);
+        self
+    }
+
+    /// Reads the ring's counters by `read`.
+    pub fn with_ring_counters(mut self, read: fn(&I) -> shard::ring::RingCounters) -> Self {
+        self.ring_counters = read;
+        self
+    }
+
+    /// The kernel's side, for tests and the simulation.
+    pub fn io_mut(&mut self) -> &mut I {
+        &mut self.parts.io
+    }
+
+    /// The uplink, for tests and the simulation.
+    pub fn uplink_mut(&mut self) -> &mut U {
+        &mut self.parts.uplink
+    }
+
+    /// The engine, for tests and the simulation.
+    pub fn engine(&self) -> &GatewayShard {
+        &self.parts.engine
+    }
+
+    /// Turns until a drain has ended.
+    ///
+    /// # Errors
+    ///
+    /// The ring failed; the process should be restarted.
+    pub fn run(&mut self) -> std::io::Result<()> {
+        while !self.is_done() {
+            let wait = self.wait();
+            self.turn(wait)?;
+        }
+        Ok(())
+    }
+
+    /// True once a drain has ended.
+    pub fn is_done(&self) -> bool {
+        self.is_draining && self.parts.engine.is_drained()
+    }
+
+    /// One turn, which may sleep first as `wait` allows.
+    ///
+    /// # Errors
+    ///
+    /// The ring failed.
+    pub fn turn(&mut self, wait: Wait) -> std::io::Result<()> {
+        self.parts.io.turn(wait)?;
+        self.parts.bell.announce_awake();
+        let now = self.parts.clock.now();
+        while let Some(completion) = self.parts.io.next() {
+            self.complete(completion, now);
+        }
+        self.take_inbox(now);
+        self.take_uplink(now);
+        self.parts.engine.tick(now);
+        self.fan_out(now);
+        self.send();
+        self.act(now);
+        self.parts.uplink.flush();
+        self.count_turn(now);
+        Ok(())
+    }
+
+    /// How long the next turn may sleep. Announces the sleep to whoever may want to wake us.
+    pub fn wait(&mut self) -> Wait {
+        self.parts.bell.announce_sleep();
+        let parts = &self.parts;
+        let has_work = parts.engine.has_work() || !self.actions.is_empty();
+        if has_work || !parts.inbox.is_empty() || parts.uplink.has_work() {
+            self.parts.bell.announce_awake();
+            return Wait::No;
+        }
+        let now = parts.clock.now().moment;
+        let deadlines = [
+            parts.engine.next_deadline(),
+            parts.uplink.next_deadline(),
+            self.accept_retry_at,
+            Some(now + limits::SLEEP_MAX),
+        ];
+        let earliest = deadlines.into_iter().flatten().min().unwrap_or(now);
+        match earliest.since(now) {
+            Duration::ZERO => Wait::No,
+            time => Wait::AtMost(time),
+        }
+    }
+
+    fn complete(&mut self, completion: Completion, now: Now) {
+        match completion {
+            Completion::Received { connection, chunk } => {
+                self.counters.bytes_in += u64::from(chunk.bytes_count());
+                let bytes = self.parts.io.bytes(&chunk);
+                let reader = &mut self.readers[connection.slot().index()];
+                let engine = &mut self.parts.engine;
+                let actions = &mut self.actions;
+                let outcome = reader.read(bytes, &mut Reading { connection, engine, actions, now });
+                self.parts.io.recycle(chunk);
+                self.conclude(outcome, now);
+            }
+            Completion::Sent { connection, result, buffer } => {
+                let sent = result.ok();
+                self.tell(Event::Sent { connection, buffer, sent }, now);
+            }
+            Completion::Accepted { connection, peer } => {
+                let index = connection.slot().index();
+                if self.readers.len() <= index {
+                    self.readers.resize_with(index + 1, Reader::default);
+                }
+                self.readers[index] = Reader::new();
+                self.tell(Event::Accepted { connection, peer }, now);
+            }
+            Completion::ReceiveEnded { connection, end } => {
+                let has_failed = end != ReceiveEnd::Eof;
+                self.tell(Event::ReceiveEnded { connection, has_failed }, now);
+            }
+            Completion::Closed { connection } => {
+                self.tell(Event::Closed { connection }, now);
+                if self.accept_retry_at.take().is_some() {
+                    self.parts.io.accept();
+                }
+            }
+            Completion::AcceptEnded(_) => {
+                self.accept_retry_at = Some(now.moment + limits::ACCEPT_RETRY);
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event<'_>, now: Now) {
+        self.parts.engine.handle(event, now);
+        self.act(now);
+    }
+
+    fn conclude(&mut self, outcome: Outcome, now: Now) {
+        self.act(now);
+        let Outcome::Call(call) = outcome else { return };
+        if let Err(HttpCall { connection, .. }) = self.parts.service.call(*call) {
+            const BUSY: &str = "the service is busy\n";
+            let head = ResponseHead {
+                status: 503,
+                headers: &[("Retry-After", "1"), ("Content-Type", "text/plain")],
+                content_length: Some(BUSY.len()),
+                close: true,
+            };
+            let mut bytes = Vec::new();
+            write_response_head(&head, &mut bytes);
+            bytes.extend_from_slice(BUSY.as_bytes());
+            self.tell(Event::Response { connection, bytes: &bytes, is_last: true }, now);
+        }
+    }
+
+    /// Does what the engine wants done.
+    fn act(&mut self, now: Now) {
+        loop {
+            let next = self.actions.pop_front().or_else(|| self.parts.engine.poll_action());
+            let Some(action) = next else { return };
+            match action {
+                Action::Receive(connection) => self.parts.io.receive(connection),
+                Action::ShutdownWrite(connection) => self.parts.io.shutdown_write(connection),
+                Action::Cut(connection) => {
+                    self.readers[connection.slot().index()] = Reader::Silent;
+                    self.parts.io.close(connection);
+                }
+                Action::Become { connection, .. } => {
+                    self.readers[connection.slot().index()] = Reader::Silent;
+                }
+                Action::ToRouter(message) => self.parts.uplink.to_router(message, now),
+                Action::ToPeer { shard, message } => self.parts.uplink.to_peer(shard, message),
+                Action::LoadKeys => (self.load_keys)(),
+            }
+        }
+    }
+
+    fn take_inbox(&mut self, now: Now) {
+        if self.accept_retry_at.is_some_and(|at| at <= now.moment) {
+            self.accept_retry_at = None;
+            self.parts.io.accept();
+        }
+        self.counters.inbox_depth = self.parts.inbox.waiting_count() as u64;
+        for _ in 0..limits::INBOX_MESSAGES_PER_TURN {
+            let Some(control) = self.parts.inbox.receive() else { return };
+            self.control(control, now);
+        }
+    }
+
+    fn control(&mut self, control: Control, now: Now) {
+        match control {
+            Control::Response { connection, bytes, is_last } => {
+                self.tell(Event::Response { connection, bytes: &bytes, is_last }, now);
+                if !is_last {
+                    self.read_on(connection, now);
+                }
+            }
+            Control::User { user, command } => self.tell(Event::User { user, command }, now),
+            Control::Keys(verifier) => self.tell(Event::Keys(verifier), now),
+            Control::KeysFailed => self.tell(Event::KeysFailed, now),
+            Control::Config(config) => self.tell(Event::Config(config), now),
+            Control::Inspect(answer) => {
+                let engine = self.parts.engine.counters();
+                let ring = (self.ring_counters)(&self.parts.io);
+                answer(Inspection { engine, pump: self.counters, ring });
+                self.counters.turn_ns_max = 0;
+            }
+            Control::Drain(over) => {
+                self.is_draining = true;
+                self.parts.io.stop_accepting();
+                self.tell(Event::Drain { over }, now);
+            }
+        }
+    }
+
+    /// A request was answered: what the client sent behind it is read now.
+    fn read_on(&mut self, connection: ConnectionId, now: Now) {
+        if !self.parts.engine.holds(connection) {
+            return;
+        }
+        let reader = &mut self.readers[connection.slot().index()];
+        let mut held = reader.answered();
+        let engine = &mut self.parts.engine;
+        let actions = &mut self.actions;
+        let outcome = reader.read(&mut held, &mut Reading { connection, engine, actions, now });
+        self.conclude(outcome, now);
+    }
+
+    fn take_uplink(&mut self, now: Now) {
+        self.parts.uplink.turn(now);
+        for _ in 0..limits::LANE_MESSAGES_PER_TURN {
+            let Some(incoming) = self.parts.uplink.receive() else { break };
+            let event = match incoming {
+                Incoming::FromRouter(message) => Event::FromRouter(message),
+                Incoming::Refused(message) => Event::RouterRefused(message),
+                Incoming::FromPeer(message) => Event::FromPeer(message),
+            };
+            self.tell(event, now);
+        }
+    }
+
+    fn fan_out(&mut self, now: Now) {
+        let queued = self.parts.engine.sends_waiting();
+        let room = limits::SENDS_PER_TURN.saturating_sub(queued);
+        if room > 0 {
+            self.parts.engine.fan_out(room, now);
+        }
+    }
+
+    fn send(&mut self) {
+        for _ in 0..limits::SENDS_PER_TURN {
+            let Some((connection, buffer)) = self.parts.engine.next_send() else { return };
+            self.parts.io.send(connection, buffer);
+        }
+    }
+
+    fn count_turn(&mut self, began: Now) {
+        self.counters.turns += 1;
+        let took = self.parts.clock.now().moment.since(began.moment);
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.counters.busy_ns += nanoseconds;
+        self.counters.turn_ns_max = self.counters.turn_ns_max.max(nanoseconds);
+    }
+}

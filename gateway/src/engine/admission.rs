@@ -1,0 +1,203 @@
+//! What a request becomes: a WebSocket, an echo, a call of the HTTP service, or a refusal.
+
+use protocol::client::Format;
+use protocol::http::{Request, ResponseHead, query_parameter, write_response_head};
+use protocol::ids::ConnectionId;
+use protocol::time::Now;
+use protocol::websocket::{
+    Upgrade, VERSION_HEADER, accept_upgrade, choose_subprotocol, write_switching_protocols,
+};
+
+use super::connection::slot_of;
+use super::event::{Action, Transport};
+use super::phase::{Phase, PhaseEvent};
+use super::shard::GatewayShard;
+use crate::limits;
+
+/// Where clients connect.
+pub const WEBSOCKET_PATH: &str = "/connection/websocket";
+/// Where tests and benchmarks are echoed, if the operator allows it.
+pub const ECHO_PATH: &str = "/debug/echo";
+
+/// A refusal: status, text, and one header more.
+struct Refusal {
+    status: u16,
+    text: &'static str,
+    header: Option<(&'static str, &'static str)>,
+}
+
+impl Refusal {
+    const fn new(status: u16, text: &'static str) -> Self {
+        Self { status, text, header: None }
+    }
+}
+
+impl GatewayShard {
+    pub(super) fn on_request(&mut self, id: ConnectionId, request: &Request<'_>, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.phase != Phase::Handshake {
+            return;
+        }
+        let admitted = match request.path {
+            WEBSOCKET_PATH => self.admit_client(id, request, now),
+            ECHO_PATH if self.config.websocket_echo => self.admit_echo(id, request, now),
+            _ => {
+                self.serve(id, now);
+                Ok(())
+            }
+        };
+        if let Err(refusal) = admitted {
+            self.refuse(id, &refusal, now);
+        }
+    }
+
+    fn admit_client(
+        &mut self,
+        id: ConnectionId,
+        request: &Request<'_>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let upgrade = self.check_upgrade(request)?;
+        self.check_origin(request)?;
+        if self.connections.open_count > self.options.connections_max {
+            let header = Some(("Retry-After", "5"));
+            return Err(Refusal { header, ..Refusal::new(503, "too many connections") });
+        }
+        let chosen = choose_subprotocol(
+            upgrade.subprotocols.clone(),
+            &[Format::Json.subprotocol(), Format::Protobuf.subprotocol()],
+        );
+        let format = match chosen {
+            Some(name) => Format::from_subprotocol(name),
+            None => format_of_query(request.query),
+        };
+        let format = format.unwrap_or(Format::Json);
+        self.upgrade(id, &upgrade, chosen, PhaseEvent::Upgraded, now);
+        if let Some(connection) = self.connections.find(id) {
+            connection.format = Some(format);
+        }
+        Ok(())
+    }
+
+    fn admit_echo(
+        &mut self,
+        id: ConnectionId,
+        request: &Request<'_>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let upgrade = self.check_upgrade(request)?;
+        self.upgrade(id, &upgrade, None, PhaseEvent::UpgradedEcho, now);
+        Ok(())
+    }
+
+    fn check_upgrade<'a>(&self, request: &'a Request<'_>) -> Result<Upgrade<'a>, Refusal> {
+        accept_upgrade(request).map_err(|violation| {
+            let status = violation.status();
+            let header = (status == 426).then_some(VERSION_HEADER);
+            Refusal { header, ..Refusal::new(status, violation.http().text()) }
+        })
+    }
+
+    fn check_origin(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let twice = |_| Refusal::new(400, "the Origin header is repeated");
+        let Some(origin) = request.header_once("origin").map_err(twice)? else { return Ok(()) };
+        let host = request.header("host").unwrap_or_default();
+        if self.config.origins.allows(origin, host) {
+            return Ok(());
+        }
+        Err(Refusal::new(403, "this origin is not allowed (client.allowed_origins)"))
+    }
+
+    fn upgrade(
+        &mut self,
+        id: ConnectionId,
+        upgrade: &Upgrade<'_>,
+        subprotocol: Option<&'static str>,
+        event: PhaseEvent,
+        now: Now,
+    ) {
+        self.counters.upgraded += 1;
+        self.scratch.clear();
+        write_switching_protocols(&upgrade.accept, subprotocol, &mut self.scratch);
+        self.connections.push_raw(slot_of(id), [&self.scratch, b""], now.moment);
+        let message_bytes_max = self.config.message_bytes_max;
+        let transport = Transport::WebSocket { message_bytes_max };
+        self.actions.push_back(Action::Become { connection: id, transport });
+        self.advance(id, event, now);
+    }
+
+    /// The request is for the HTTP service. It has the idle time to arrive whole and be answered.
+    fn serve(&mut self, id: ConnectionId, now: Now) {
+        self.counters.requests_served += 1;
+        self.extend(id, now);
+        let transport = Transport::Service;
+        self.actions.push_back(Action::Become { connection: id, transport });
+    }
+
+    fn extend(&mut self, id: ConnectionId, now: Now) {
+        if let Some(connection) = self.connections.find(id) {
+            connection.phase_deadline = now.moment + limits::HTTP_IDLE_TIMEOUT;
+            self.rearm(slot_of(id), now);
+        }
+    }
+
+    pub(super) fn on_response(&mut self, id: ConnectionId, bytes: &[u8], is_last: bool, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.phase != Phase::Handshake || connection.close_queued {
+            return;
+        }
+        if is_last {
+            self.connections.push_last(slot_of(id), bytes, now.moment);
+            self.close_after_response(id, now);
+        } else {
+            self.connections.push_raw(slot_of(id), [bytes, b""], now.moment);
+            self.extend(id, now);
+        }
+    }
+
+    pub(super) fn refuse_request(
+        &mut self,
+        id: ConnectionId,
+        status: u16,
+        text: &'static str,
+        now: Now,
+    ) {
+        self.refuse(id, &Refusal::new(status, text), now);
+    }
+
+    pub(super) fn handshake_timeout(&mut self, id: ConnectionId, now: Now) {
+        self.refuse(id, &Refusal::new(408, "the request did not arrive in time"), now);
+    }
+
+    fn refuse(&mut self, id: ConnectionId, refusal: &Refusal, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.phase != Phase::Handshake || connection.close_queued {
+            return;
+        }
+        self.counters.requests_refused += 1;
+        let mut headers = vec![("Content-Type", "text/plain; charset=utf-8")];
+        headers.extend(refusal.header);
+        let head = ResponseHead {
+            status: refusal.status,
+            headers: &headers,
+            content_length: Some(refusal.text.len() + 1),
+            close: true,
+        };
+        self.scratch.clear();
+        write_response_head(&head, &mut self.scratch);
+        self.scratch.extend_from_slice(refusal.text.as_bytes());
+        self.scratch.push(b'\n');
+        self.connections.push_last(slot_of(id), &self.scratch, now.moment);
+        self.close_after_response(id, now);
+    }
+}
+
+/// `?format=protobuf` and `?cf_protocol=protobuf` ask for Protobuf without a subprotocol.
+fn format_of_query(query: Option<&str>) -> Option<Format> {
+    let query = query?;
+    let asks = |name| {
+        let value = query_parameter(query, name).ok().flatten();
+        value.is_some_and(|value| value == "protobuf")
+    };
+    (asks("format") || asks("cf_protocol")).then_some(Format::Protobuf)
+}

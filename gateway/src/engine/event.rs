@@ -1,0 +1,256 @@
+//! What a gateway shard is told, and what it wants done.
+
+use core::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use protocol::close::CloseReason;
+use protocol::http::Request;
+use protocol::ids::{ConnectionId, ShardId};
+use protocol::link::{FromRouter, ToRouter};
+use protocol::websocket::{DecoderLimits, Message};
+use shard::SendBuffer;
+
+use super::claims::{SubscriptionClaims, TokenVerifier};
+use crate::config::GatewayConfig;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A client connected.
+    Accepted {
+        /// Its name.
+        connection: ConnectionId,
+        /// Where it comes from.
+        peer: Option<SocketAddr>,
+    },
+    /// A whole request head arrived on a connection that speaks HTTP.
+    Request {
+        /// On which connection.
+        connection: ConnectionId,
+        /// The head.
+        request: &'a Request<'a>,
+    },
+    /// A request head was refused, or a body.
+    BadRequest {
+        /// On which connection.
+        connection: ConnectionId,
+        /// The status to answer.
+        status: u16,
+        /// Why, for the client.
+        text: &'static str,
+    },
+    /// The service answered a request.
+    Response {
+        /// On which connection.
+        connection: ConnectionId,
+        /// Head and body.
+        bytes: &'a [u8],
+        /// Is it the last one on this connection?
+        is_last: bool,
+    },
+    /// A whole message arrived on a WebSocket.
+    Message {
+        /// On which connection.
+        connection: ConnectionId,
+        /// The message.
+        message: Message<'a>,
+    },
+    /// A message was begun and not finished, or what was begun is finished.
+    Unfinished {
+        /// On which connection.
+        connection: ConnectionId,
+        /// Is something unfinished now?
+        is_unfinished: bool,
+    },
+    /// The peer broke a rule of its transport.
+    Violation {
+        /// On which connection.
+        connection: ConnectionId,
+        /// What to tell it.
+        reason: CloseReason,
+    },
+    /// The peer will send nothing more.
+    ReceiveEnded {
+        /// On which connection.
+        connection: ConnectionId,
+        /// Did the connection fail, rather than end?
+        has_failed: bool,
+    },
+    /// A send is over.
+    Sent {
+        /// On which connection.
+        connection: ConnectionId,
+        /// What was to be sent.
+        buffer: SendBuffer,
+        /// How many bytes the kernel took; `None`: the send failed.
+        sent: Option<u32>,
+    },
+    /// The socket is gone.
+    Closed {
+        /// Which one.
+        connection: ConnectionId,
+    },
+    /// The router says something.
+    FromRouter(FromRouter),
+    /// The way to the router was full; the message did not get there.
+    RouterRefused(ToRouter),
+    /// Another shard of this gateway says something.
+    FromPeer(ToPeer),
+    /// Somebody outside (the API) wants something of all connections of a user whose home is here.
+    User {
+        /// Whose.
+        user: Arc<str>,
+        /// What.
+        command: UserCommand,
+    },
+    /// Keys were loaded: tokens are checked by this from now on.
+    Keys(Arc<dyn TokenVerifier>),
+    /// Keys could not be loaded; tokens that wait for them are refused.
+    KeysFailed,
+    /// New settings.
+    Config(Arc<GatewayConfig>),
+    /// The node shuts down: close every client with 3001, spread over a time.
+    Drain {
+        /// The time.
+        over: Duration,
+    },
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Start receiving.
+    Receive(ConnectionId),
+    /// Tell the peer that nothing more will be sent.
+    ShutdownWrite(ConnectionId),
+    /// Close the socket now.
+    Cut(ConnectionId),
+    /// The connection speaks something else from here on.
+    Become {
+        /// Which connection.
+        connection: ConnectionId,
+        /// What it speaks.
+        transport: Transport,
+    },
+    /// Tell the router.
+    ToRouter(ToRouter),
+    /// Tell another shard.
+    ToPeer {
+        /// Which one.
+        shard: ShardId,
+        /// What.
+        message: ToPeer,
+    },
+    /// Load the keys that tokens ask for.
+    LoadKeys,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// WebSocket messages within these limits.
+    WebSocket {
+        /// Largest message, most frames.
+        message_bytes_max: u32,
+    },
+    /// The request is for the HTTP service: its body follows, then an answer.
+    Service,
+    /// Nothing more is read.
+    Silent,
+}
+
+impl Transport {
+    /// Limits for the decoder of a WebSocket.
+    pub fn decoder_limits(message_bytes_max: u32) -> DecoderLimits {
+        DecoderLimits { message_bytes_max, ..DecoderLimits::default() }
+    }
+}
+
+/// From shard to shard of one gateway. All of it is final: nobody would repeat it.
+#[derive(Clone, Debug)]
+pub enum ToPeer {
+    /// To a user's home: a connection wants to begin a session.
+    UserJoin {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Whose.
+        user: Arc<str>,
+    },
+    /// From the home: it may, or the user has too many.
+    UserJoined {
+        /// Which connection.
+        connection: ConnectionId,
+        /// May it?
+        is_admitted: bool,
+    },
+    /// To the home: a session ended.
+    UserLeave {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Whose.
+        user: Arc<str>,
+    },
+    /// To the home: one event of the user's rate.
+    UserCharge {
+        /// Which connection caused it.
+        connection: ConnectionId,
+        /// Whose.
+        user: Arc<str>,
+    },
+    /// From the home: the user's rate is used up for a while.
+    UserThrottled {
+        /// Which connection went over.
+        connection: ConnectionId,
+    },
+    /// From the home: do this to a connection of the user.
+    Command {
+        /// Which connection.
+        connection: ConnectionId,
+        /// What.
+        command: UserCommand,
+    },
+}
+
+/// What the API may want of a user's connections.
+#[derive(Clone, Debug)]
+pub enum UserCommand {
+    /// Begin a server-side subscription.
+    Subscribe {
+        /// The channel.
+        channel: Arc<str>,
+        /// Options of the subscription.
+        claims: Box<SubscriptionClaims>,
+        /// Only the connection of this client id.
+        client: Option<Box<str>>,
+        /// Recover from this position.
+        recover_since: Option<Box<protocol::link::Position>>,
+    },
+    /// End a subscription; an empty channel means all.
+    Unsubscribe {
+        /// The channel.
+        channel: Arc<str>,
+        /// Only the connection of this client id.
+        client: Option<Box<str>>,
+    },
+    /// Close connections.
+    Disconnect {
+        /// The close code.
+        code: u16,
+        /// The text with it.
+        reason: Arc<str>,
+        /// Only the connection of this client id.
+        client: Option<Box<str>>,
+        /// But not these client ids.
+        except: Vec<String>,
+    },
+    /// Change when the connection expires.
+    Refresh {
+        /// Unix seconds; zero: never.
+        expires_at: u64,
+        /// Close it as expired instead.
+        expired: bool,
+        /// Only the connection of this client id.
+        client: Option<Box<str>>,
+    },
+}

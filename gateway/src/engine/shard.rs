@@ -1,0 +1,482 @@
+//! One gateway shard: its connections, what they subscribe to, what becomes of them.
+//!
+//! Owns: every connection that this shard's ring accepted, for life.
+//! Never: does anything itself; it answers events with actions, and outboxes with what to send.
+//! Invariant: a connection that is not `Cut` has a deadline in the wheel whenever its phase has one.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use protocol::close::CloseReason;
+use protocol::ids::{ConnectionId, ShardId};
+use protocol::time::{Moment, Now};
+use protocol::websocket::{Message, Opcode, encode_close};
+use shard::SendBuffer;
+use shard::timers::TimerWheel;
+
+use super::claims::TokenVerifier;
+use super::connection::{Connections, slot_of};
+use super::counters::GatewayCounters;
+use super::event::{Action, Event, Transport};
+use super::phase::{Phase, PhaseEvent};
+use super::random::Random;
+use super::rate::Rate;
+use super::subscriptions::Channels;
+use super::users::Users;
+use crate::config::GatewayConfig;
+use crate::limits;
+
+/// What a shard is told once.
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    /// Its number.
+    pub shard: ShardId,
+    /// How many there are.
+    pub shards_count: u8,
+    /// Connections it may hold: its share of the limit, or the size of its table.
+    pub connections_max: u32,
+    /// Random, different at every start and on every shard.
+    pub seed: u64,
+}
+
+/// One gateway shard.
+#[derive(Debug)]
+pub struct GatewayShard {
+    pub(super) options: ShardOptions,
+    pub(super) config: Arc<GatewayConfig>,
+    pub(super) verifier: Arc<dyn TokenVerifier>,
+    pub(super) connections: Connections,
+    pub(super) channels: Channels,
+    pub(super) users: Users,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) counters: GatewayCounters,
+    pub(super) random: Random,
+    /// Where messages are encoded before they are framed.
+    pub(super) scratch: Vec<u8>,
+    /// Connections whose `connect` waits for keys.
+    pub(super) awaiting_keys: Vec<ConnectionId>,
+    pub(super) sessions_now: u64,
+    timers: TimerWheel,
+    /// While this node shuts down: connections that are not closed yet.
+    drain: Option<Vec<ConnectionId>>,
+    drain_next: Moment,
+    drain_interval: Duration,
+}
+
+const CONTROL_FRAMES: Rate =
+    Rate::new(limits::CONTROL_FRAMES_PER_SECOND, limits::CONTROL_FRAMES_BURST);
+
+impl GatewayShard {
+    /// A shard without connections.
+    pub fn new(
+        options: ShardOptions,
+        config: Arc<GatewayConfig>,
+        verifier: Arc<dyn TokenVerifier>,
+        now: Now,
+    ) -> Self {
+        let connections = Connections::new(config.outbox_bytes_max);
+        Self {
+            random: Random::new(options.seed),
+            options,
+            config,
+            verifier,
+            connections,
+            channels: Channels::default(),
+            users: Users::default(),
+            actions: VecDeque::new(),
+            counters: GatewayCounters::default(),
+            scratch: Vec::new(),
+            awaiting_keys: Vec::new(),
+            sessions_now: 0,
+            timers: TimerWheel::new(now.moment),
+            drain: None,
+            drain_next: Moment::ZERO,
+            drain_interval: Duration::ZERO,
+        }
+    }
+
+    /// One thing happened.
+    pub fn handle(&mut self, event: Event<'_>, now: Now) {
+        match event {
+            Event::Message { connection, message } => self.on_message(connection, message, now),
+            Event::Sent { connection, buffer, sent } => self.on_sent(connection, buffer, sent, now),
+            Event::FromRouter(message) => self.on_router(message, now),
+            Event::Accepted { connection, peer } => {
+                self.counters.accepted += 1;
+                let deadline = now.moment + limits::HANDSHAKE_TIMEOUT;
+                self.connections.open(connection, peer, deadline);
+                self.timers.set(slot_of(connection), deadline);
+                self.actions.push_back(Action::Receive(connection));
+            }
+            Event::Request { connection, request } => self.on_request(connection, request, now),
+            Event::BadRequest { connection, status, text } => {
+                self.refuse_request(connection, status, text, now);
+            }
+            Event::Response { connection, bytes, is_last } => {
+                self.on_response(connection, bytes, is_last, now);
+            }
+            Event::Unfinished { connection, is_unfinished } => {
+                self.on_unfinished(connection, is_unfinished, now);
+            }
+            Event::Violation { connection, reason } => self.close(connection, reason, now),
+            Event::ReceiveEnded { connection, has_failed } => {
+                let event = if has_failed { PhaseEvent::Failed } else { PhaseEvent::PeerEnded };
+                self.end_by(connection, event, CloseReason::ClientGone, now);
+            }
+            Event::Closed { connection } => self.connections.free(connection),
+            Event::RouterRefused(message) => self.on_router_refused(message, now),
+            Event::FromPeer(message) => self.on_peer(message, now),
+            Event::User { user, command } => self.on_user(&user, &command, now),
+            Event::Keys(verifier) => {
+                self.verifier = verifier;
+                self.retry_tokens(now);
+            }
+            Event::KeysFailed => self.refuse_waiting_tokens(now),
+            Event::Config(config) => {
+                self.connections.outbox_bytes_max = config.outbox_bytes_max;
+                self.config = config;
+            }
+            Event::Drain { over } => self.begin_drain(over, now),
+        }
+        self.close_overflowed(now);
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next send that can go out, until `None`.
+    pub fn next_send(&mut self) -> Option<(ConnectionId, SendBuffer)> {
+        self.connections.next_send()
+    }
+
+    /// Fans publications out to at most `subscribers_max` subscribers.
+    pub fn fan_out(&mut self, subscribers_max: usize, now: Now) {
+        if !self.channels.has_work() {
+            return;
+        }
+        let behind = self.channels.fan_out(subscribers_max, &mut self.connections, now.moment);
+        for (channel, since) in behind {
+            self.fetch(channel, since);
+        }
+        self.close_overflowed(now);
+    }
+
+    /// Connections with something to send now.
+    pub fn sends_waiting(&self) -> usize {
+        self.connections.sends_waiting()
+    }
+
+    /// Is this connection still the one in its slot?
+    pub fn holds(&mut self, connection: ConnectionId) -> bool {
+        self.connections.find(connection).is_some()
+    }
+
+    /// True if there is something to fan out or to send without waiting for anything.
+    pub fn has_work(&self) -> bool {
+        self.channels.has_work() || self.connections.has_sends() || !self.actions.is_empty()
+    }
+
+    /// Fires timers whose time has come, at most [`limits::TIMERS_PER_TURN`].
+    pub fn tick(&mut self, now: Now) {
+        for slot in std::mem::take(&mut self.connections.stalled) {
+            self.rearm(slot, now);
+        }
+        self.drain_due(now);
+        for _ in 0..limits::TIMERS_PER_TURN {
+            let Some(slot) = self.timers.pop_expired(now.moment) else { break };
+            self.on_timer(slot, now);
+        }
+        self.close_overflowed(now);
+    }
+
+    /// When [`GatewayShard::tick`] is due.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        if !self.connections.stalled.is_empty() {
+            return Some(Moment::ZERO);
+        }
+        let drain = self.drain.as_ref().map(|_| self.drain_next);
+        match (self.timers.next_deadline(), drain) {
+            (Some(timer), Some(drain)) => Some(timer.min(drain)),
+            (timer, drain) => timer.or(drain),
+        }
+    }
+
+    /// True once a drain has ended and no connection is left.
+    pub fn is_drained(&self) -> bool {
+        self.drain.as_ref().is_some_and(Vec::is_empty) && self.connections.open_count == 0
+    }
+
+    /// Every client is closed with 3001, spread over a time, so that they do not come to the other nodes
+    /// at once.
+    fn begin_drain(&mut self, over: Duration, now: Now) {
+        let ids: Vec<ConnectionId> = self.connections.ids().collect();
+        self.drain_interval = over / u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1);
+        self.drain_next = now.moment;
+        self.drain = Some(ids);
+    }
+
+    fn drain_due(&mut self, now: Now) {
+        while self.drain_next <= now.moment {
+            let Some(id) = self.drain.as_mut().and_then(Vec::pop) else { return };
+            self.drain_next = self.drain_next + self.drain_interval;
+            self.close(id, CloseReason::Shutdown, now);
+        }
+    }
+
+    /// What happened since the start, and what there is now.
+    pub fn counters(&self) -> GatewayCounters {
+        let mut counters = self.counters.clone();
+        counters.deliveries = self.channels.deliveries;
+        counters.drops = self.channels.drops;
+        counters.connections = u64::from(self.connections.open_count);
+        counters.sessions_now = self.sessions_now;
+        counters.channels = self.channels.len() as u64;
+        counters.users = self.users.len() as u64;
+        counters.outbox_bytes = self.connections.outbox_bytes;
+        counters
+    }
+
+    fn on_message(&mut self, id: ConnectionId, message: Message<'_>, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if !connection.phase.listens() {
+            return;
+        }
+        self.counters.messages_in += 1;
+        let phase = connection.phase;
+        match message {
+            Message::Text(text) if phase == Phase::Echo => {
+                let slot = slot_of(id);
+                self.connections.push_frame(slot, Opcode::Text, text.as_bytes(), now.moment);
+            }
+            Message::Binary(bytes) if phase == Phase::Echo => {
+                self.connections.push_frame(slot_of(id), Opcode::Binary, bytes, now.moment);
+            }
+            Message::Text(text) => self.on_text(id, text, now),
+            Message::Binary(bytes) => self.on_binary(id, bytes, now),
+            Message::Ping(payload) => {
+                if connection.control_frames.admit(CONTROL_FRAMES, now.moment) {
+                    self.connections.push_frame(slot_of(id), Opcode::Pong, payload, now.moment);
+                } else {
+                    self.close(id, CloseReason::PolicyViolation, now);
+                }
+            }
+            Message::Pong(_) => {
+                if !connection.control_frames.admit(CONTROL_FRAMES, now.moment) {
+                    self.close(id, CloseReason::PolicyViolation, now);
+                }
+            }
+            Message::Close(close) => {
+                // RFC 6455, 5.5.1: a close frame is answered with one, with the same code.
+                let code = close.map(|(code, _)| code);
+                self.close_with(id, CloseReason::ClientGone, code, "", now);
+            }
+        }
+    }
+
+    fn on_unfinished(&mut self, id: ConnectionId, is_unfinished: bool, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if !is_unfinished {
+            connection.unfinished_since = Moment::ZERO;
+        } else if connection.unfinished_since == Moment::ZERO {
+            connection.unfinished_since = now.moment;
+            self.rearm(slot_of(id), now);
+        }
+    }
+
+    fn on_sent(&mut self, id: ConnectionId, buffer: SendBuffer, sent: Option<u32>, now: Now) {
+        self.counters.sends += 1;
+        self.counters.bytes_out += u64::from(sent.unwrap_or(0));
+        let is_flushed = self.connections.sent(id, buffer, sent, now.moment);
+        let Some(connection) = self.connections.find(id) else { return };
+        if sent.is_none() {
+            self.end_by(id, PhaseEvent::Failed, CloseReason::WriteError, now);
+            return;
+        }
+        if !is_flushed {
+            return;
+        }
+        let has_gap = std::mem::take(&mut connection.has_gap);
+        if connection.phase == Phase::Closing {
+            self.advance(id, PhaseEvent::Flushed, now);
+        } else if has_gap {
+            self.tell_gaps(id, now);
+        }
+    }
+
+    /// Closes a connection for a reason of ours.
+    pub(super) fn close(&mut self, id: ConnectionId, reason: CloseReason, now: Now) {
+        self.close_with(id, reason, Some(reason.code()), reason.text(), now);
+    }
+
+    /// Closes a connection with a code and a text; `None`: an empty close frame.
+    pub(super) fn close_with(
+        &mut self,
+        id: ConnectionId,
+        reason: CloseReason,
+        code: Option<u16>,
+        text: &str,
+        now: Now,
+    ) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if !connection.phase.listens() {
+            return;
+        }
+        self.counters.closes[reason.index()] += 1;
+        if connection.phase == Phase::Handshake {
+            self.cut(id, now);
+            return;
+        }
+        let slot = slot_of(id);
+        self.connections.drop_queued_if(slot, reason == CloseReason::Slow);
+        self.scratch.clear();
+        match code {
+            Some(code) => encode_close(code, text, &mut self.scratch),
+            None => protocol::websocket::encode_frame(Opcode::Close, b"", &mut self.scratch),
+        }
+        self.connections.push_last(slot, &self.scratch, now.moment);
+        self.advance(id, PhaseEvent::Close, now);
+    }
+
+    /// Closes after the response that is queued.
+    pub(super) fn close_after_response(&mut self, id: ConnectionId, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.phase != Phase::Handshake {
+            return;
+        }
+        connection.close_queued = true;
+        let is_empty = connection.outbox.is_empty();
+        self.counters.closes[CloseReason::HttpDone.index()] += 1;
+        let (connection, transport) = (id, Transport::Silent);
+        self.actions.push_back(Action::Become { connection, transport });
+        self.advance(id, PhaseEvent::Close, now);
+        if is_empty {
+            self.advance(id, PhaseEvent::Flushed, now);
+        }
+    }
+
+    /// Ends a connection that needs no words.
+    fn end_by(&mut self, id: ConnectionId, event: PhaseEvent, reason: CloseReason, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let listened = connection.phase.listens();
+        // A peer that shut down its writing side may still read what is queued for it.
+        let reads_on = connection.phase == Phase::Closing && event == PhaseEvent::PeerEnded;
+        if reads_on && !connection.outbox.is_empty() {
+            connection.peer_ended = true;
+            return;
+        }
+        if listened {
+            self.counters.closes[reason.index()] += 1;
+        }
+        self.advance(id, event, now);
+    }
+
+    fn cut(&mut self, id: ConnectionId, now: Now) {
+        self.advance(id, PhaseEvent::Failed, now);
+    }
+
+    /// Moves a connection to its next phase and does what belongs to entering it.
+    pub(super) fn advance(&mut self, id: ConnectionId, event: PhaseEvent, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let Some(next) = connection.phase.on(event) else { return };
+        connection.phase = next;
+        let peer_ended = connection.peer_ended;
+        match next {
+            Phase::Closing | Phase::Lingering => {
+                connection.phase_deadline = now.moment + limits::LINGER_TIMEOUT;
+            }
+            Phase::Open => connection.phase_deadline = now.moment + self.config.connect_timeout,
+            _ => {}
+        }
+        match next {
+            Phase::Closing => self.end_session(id, now),
+            Phase::Lingering if peer_ended => {
+                self.cut(id, now);
+                return;
+            }
+            Phase::Lingering => self.actions.push_back(Action::ShutdownWrite(id)),
+            Phase::Cut => {
+                self.end_session(id, now);
+                self.timers.clear(slot_of(id));
+                self.actions.push_back(Action::Cut(id));
+                return;
+            }
+            _ => {}
+        }
+        self.rearm(slot_of(id), now);
+    }
+
+    fn close_overflowed(&mut self, now: Now) {
+        while let Some(slot) = self.connections.overflowed.pop() {
+            let Some(id) = self.connections.id_at(slot) else { continue };
+            self.connections.at(slot).overflowed = false;
+            self.close(id, CloseReason::Slow, now);
+        }
+    }
+
+    /// Sets the one timer of a connection to its earliest deadline.
+    pub(super) fn rearm(&mut self, slot: u32, now: Now) {
+        if self.connections.id_at(slot).is_none() {
+            return;
+        }
+        let connection = self.connections.at(slot);
+        let mut earliest = match connection.phase {
+            Phase::Cut | Phase::Echo | Phase::Connected => None,
+            _ => Some(connection.phase_deadline),
+        };
+        let mut consider = |at: Moment| {
+            earliest = Some(earliest.map_or(at, |known: Moment| known.min(at)));
+        };
+        if connection.stalled_since > Moment::ZERO && connection.phase.listens() {
+            consider(connection.stalled_since + limits::STALL_TIMEOUT);
+        }
+        if connection.unfinished_since > Moment::ZERO && connection.phase.listens() {
+            consider(connection.unfinished_since + limits::MESSAGE_TIMEOUT);
+        }
+        if let Some(session) = connection.session.as_ref()
+            && connection.phase == Phase::Connected
+        {
+            if session.ping_at > Moment::ZERO {
+                consider(session.ping_at);
+            }
+            if session.pong_by > Moment::ZERO {
+                consider(session.pong_by);
+            }
+            if let Some(expiry) = session.next_expiry() {
+                consider(
+                    now.moment + Duration::from_secs(expiry.saturating_sub(now.unix_seconds())),
+                );
+            }
+        }
+        match earliest {
+            Some(at) => self.timers.set(slot, at),
+            None => self.timers.clear(slot),
+        }
+    }
+
+    fn on_timer(&mut self, slot: u32, now: Now) {
+        let Some(id) = self.connections.id_at(slot) else { return };
+        let connection = self.connections.at(slot);
+        let phase = connection.phase;
+        let is_over = connection.phase_deadline <= now.moment;
+        let since = |start: Moment| now.moment.since(start);
+        let has_stalled = connection.stalled_since > Moment::ZERO
+            && since(connection.stalled_since) >= limits::STALL_TIMEOUT;
+        let is_endless = connection.unfinished_since > Moment::ZERO
+            && since(connection.unfinished_since) >= limits::MESSAGE_TIMEOUT;
+        match phase {
+            Phase::Closing | Phase::Lingering if is_over => {
+                self.advance(id, PhaseEvent::Deadline, now);
+            }
+            _ if !phase.listens() => self.rearm(slot, now),
+            _ if has_stalled => self.close(id, CloseReason::Slow, now),
+            _ if is_endless => self.close(id, CloseReason::PolicyViolation, now),
+            Phase::Handshake if is_over => self.handshake_timeout(id, now),
+            Phase::Open | Phase::Connecting if is_over => self.close(id, CloseReason::Stale, now),
+            Phase::Connected => self.session_timer(id, now),
+            _ => self.rearm(slot, now),
+        }
+    }
+}

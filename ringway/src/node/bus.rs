@@ -1,0 +1,331 @@
+//! The uplink of one process: lanes between shards, and partitions that live on their threads.
+//!
+//! Owns: this shard's ends of all lanes, the partitions it hosts, and what found no room on the way.
+//! Never: decides; partitions and the gateway engine do.
+//! Invariant: to one target, nothing overtakes what waits in `overflow`.
+
+use std::collections::{HashMap, VecDeque};
+
+use gateway::driver::{Incoming, Uplink};
+use gateway::engine::ToPeer;
+use protocol::client::ErrorCode;
+use protocol::ids::{PartitionId, ShardId, partition_of};
+use protocol::link::{Answer, FromRouter, GatewayId, ReplyTo, ToRouter};
+use protocol::time::{Moment, Now};
+use router::engine::{Action, Counters, Partition};
+use shard::lanes::{Class, Endpoint, Inbox};
+
+/// What travels between shards.
+#[derive(Debug)]
+pub enum ShardMessage {
+    /// A gateway shard to a partition hosted on the target.
+    ToRouter(ToRouter),
+    /// A partition to the gateway shard that is the target.
+    FromRouter(FromRouter),
+    /// A gateway shard to another.
+    ToPeer(ToPeer),
+}
+
+/// Takes the answer to one call.
+pub type Answered = Box<dyn FnOnce(Result<Answer, ErrorCode>) + Send>;
+
+/// What the API asks of the partitions of one shard.
+pub enum RouterCall {
+    /// A request to a partition, and who waits for the answer.
+    Ask {
+        /// Which one.
+        partition: PartitionId,
+        /// What; `reply_to` is filled in here.
+        message: ToRouter,
+        /// Who waits.
+        answered: Answered,
+    },
+    /// New rules for all channels.
+    SetNamespaces(std::sync::Arc<protocol::channels::Namespaces>),
+    /// What the partitions here have counted.
+    Inspect(Box<dyn FnOnce(Vec<Counters>) + Send>),
+}
+
+impl std::fmt::Debug for RouterCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ask { .. } => "Ask",
+            Self::SetNamespaces(_) => "SetNamespaces",
+            Self::Inspect(_) => "Inspect",
+        })
+    }
+}
+
+/// Lane messages that one turn takes.
+const MESSAGES_PER_TURN: usize = 2048;
+/// How soon a full lane is tried again.
+const RETRY: core::time::Duration = core::time::Duration::from_millis(1);
+/// Messages that may wait for one shard whose lane is full, before messages of clients are refused.
+const OVERFLOW_MAX: usize = 1 << 16;
+
+/// One shard's part of the bus.
+#[derive(Debug)]
+pub struct LocalBus {
+    endpoint: Endpoint<ShardMessage>,
+    partitions_count: u16,
+    /// By number; `None` where another shard is the host.
+    partitions: Vec<Option<Partition>>,
+    incoming: VecDeque<Incoming>,
+    overflow: Vec<VecDeque<ShardMessage>>,
+    calls: Inbox<RouterCall>,
+    waiting: Waiting,
+    next_call: u64,
+    now: Moment,
+    tick_at: Moment,
+}
+
+#[derive(Default)]
+struct Waiting(HashMap<u64, Answered>);
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} calls", self.0.len())
+    }
+}
+
+/// The shard that hosts a partition.
+pub fn host_of(partition: PartitionId, shards_count: usize) -> ShardId {
+    ShardId((usize::from(partition.0) % shards_count) as u8)
+}
+
+impl LocalBus {
+    /// The bus of the shard whose end of the lanes this is; `partition` makes those it hosts.
+    pub fn new(
+        endpoint: Endpoint<ShardMessage>,
+        partitions_count: u16,
+        calls: Inbox<RouterCall>,
+        mut partition: impl FnMut(PartitionId) -> Partition,
+    ) -> Self {
+        let shards_count = endpoint.shards_count();
+        let here = endpoint.shard();
+        let is_hosted = |id: PartitionId| host_of(id, shards_count) == here;
+        let partitions = (0..partitions_count)
+            .map(PartitionId)
+            .map(|id| is_hosted(id).then(|| partition(id)))
+            .collect();
+        Self {
+            endpoint,
+            partitions_count,
+            partitions,
+            incoming: VecDeque::new(),
+            overflow: (0..shards_count).map(|_| VecDeque::new()).collect(),
+            calls,
+            waiting: Waiting::default(),
+            next_call: 0,
+            now: Moment::ZERO,
+            tick_at: Moment::ZERO,
+        }
+    }
+
+    fn here(&self) -> GatewayId {
+        GatewayId(u16::from(self.endpoint.shard().0))
+    }
+
+    fn ask(&mut self, from: GatewayId, id: PartitionId, message: ToRouter, now: Now) {
+        let partition = self.partitions[usize::from(id.0)].as_mut();
+        let partition = partition.expect("messages go to the host of their partition");
+        partition.handle(from, message, now);
+        self.drain(id);
+    }
+
+    fn drain(&mut self, id: PartitionId) {
+        let here = self.here();
+        loop {
+            let partition = self.partitions[usize::from(id.0)].as_mut().expect("hosted here");
+            match partition.poll_action() {
+                None => return,
+                Some(Action::AnswerApi { call, result }) => {
+                    if let Some(answered) = self.waiting.0.remove(&call) {
+                        answered(result);
+                    }
+                }
+                Some(Action::Tell { gateway, message }) if gateway == here => {
+                    self.incoming.push_back(Incoming::FromRouter(message));
+                }
+                Some(Action::Tell { gateway, message }) => self.tell(id, gateway, message),
+            }
+        }
+    }
+
+    fn tell(&mut self, id: PartitionId, gateway: GatewayId, message: FromRouter) {
+        let target = ShardId(gateway.0 as u8);
+        let is_recoverable = message.is_recoverable();
+        let class = if is_recoverable { Class::Recoverable } else { Class::Final };
+        if let Err(refused) = self.push(target, class, ShardMessage::FromRouter(message)) {
+            let ShardMessage::FromRouter(message) = refused else { unreachable!("as pushed") };
+            let partition = self.partitions[usize::from(id.0)].as_mut().expect("hosted here");
+            partition.refused(gateway, &message);
+        }
+    }
+
+    /// Sends, or keeps what is final. `Err`: a recoverable message found no room.
+    fn push(
+        &mut self,
+        target: ShardId,
+        class: Class,
+        message: ShardMessage,
+    ) -> Result<(), ShardMessage> {
+        let overflow = &mut self.overflow[usize::from(target.0)];
+        let sent = if overflow.is_empty() {
+            self.endpoint.send(target, class, message)
+        } else {
+            Err(message)
+        };
+        match sent {
+            Err(message) if class == Class::Final => {
+                overflow.push_back(message);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn retry_overflow(&mut self) {
+        for (target, overflow) in self.overflow.iter_mut().enumerate() {
+            while let Some(message) = overflow.pop_front() {
+                let target = ShardId(target as u8);
+                if let Err(message) = self.endpoint.send(target, Class::Final, message) {
+                    overflow.push_front(message);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Tells gateways that were left behind, once their lanes have room.
+    fn room_again(&mut self) {
+        for target in 0..self.overflow.len() {
+            let shard = ShardId(target as u8);
+            let is_here = shard == self.endpoint.shard();
+            if is_here || !self.overflow[target].is_empty() || !self.endpoint.has_room(shard) {
+                continue;
+            }
+            for id in 0..self.partitions.len() {
+                let Some(partition) = &mut self.partitions[id] else { continue };
+                if partition.has_lagging() {
+                    partition.room_again(GatewayId(u16::from(shard.0)));
+                    self.drain(PartitionId(id as u16));
+                }
+            }
+        }
+    }
+
+    fn take_lanes(&mut self, now: Now) {
+        for _ in 0..MESSAGES_PER_TURN {
+            // What the others ask for makes answers: no more of it while answers find no room.
+            if self.overflow.iter().any(|overflow| overflow.len() >= OVERFLOW_MAX) {
+                return;
+            }
+            let Some((source, message)) = self.endpoint.receive() else { return };
+            match message {
+                ShardMessage::ToRouter(message) => {
+                    let id = partition_of(&message.channel, self.partitions_count);
+                    self.ask(GatewayId(u16::from(source.0)), id, message, now);
+                }
+                ShardMessage::FromRouter(message) => {
+                    self.incoming.push_back(Incoming::FromRouter(message));
+                }
+                ShardMessage::ToPeer(message) => {
+                    self.incoming.push_back(Incoming::FromPeer(message));
+                }
+            }
+        }
+    }
+
+    fn take_calls(&mut self, now: Now) {
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.calls.receive() {
+                None => return,
+                Some(RouterCall::Ask { partition, mut message, answered }) => {
+                    self.next_call += 1;
+                    self.waiting.0.insert(self.next_call, answered);
+                    message.reply_to = ReplyTo::Api(self.next_call);
+                    self.ask(self.here(), partition, message, now);
+                }
+                Some(RouterCall::SetNamespaces(namespaces)) => {
+                    for partition in self.partitions.iter_mut().flatten() {
+                        partition.set_namespaces(namespaces.clone());
+                    }
+                }
+                Some(RouterCall::Inspect(answer)) => {
+                    let partitions = self.partitions.iter().flatten();
+                    answer(partitions.map(Partition::counters).collect());
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        if self.tick_at > now.moment {
+            return;
+        }
+        self.tick_at = now.moment + router::limits::TICK;
+        for partition in self.partitions.iter_mut().flatten() {
+            partition.tick(now);
+        }
+    }
+}
+
+impl Uplink for LocalBus {
+    fn to_router(&mut self, message: ToRouter, now: Now) {
+        let id = partition_of(&message.channel, self.partitions_count);
+        let target = host_of(id, self.endpoint.shards_count());
+        if target == self.endpoint.shard() {
+            return self.ask(self.here(), id, message, now);
+        }
+        let class = if message.is_recoverable() { Class::Recoverable } else { Class::Final };
+        match self.push(target, class, ShardMessage::ToRouter(message)) {
+            Ok(()) => {}
+            Err(ShardMessage::ToRouter(message)) => {
+                self.incoming.push_back(Incoming::Refused(message));
+            }
+            Err(_) => unreachable!("it comes back as it was pushed"),
+        }
+    }
+
+    fn to_peer(&mut self, shard: ShardId, message: ToPeer) {
+        let kept = self.push(shard, Class::Final, ShardMessage::ToPeer(message));
+        debug_assert!(kept.is_ok(), "final messages are kept");
+    }
+
+    fn turn(&mut self, now: Now) {
+        self.now = now.moment;
+        self.retry_overflow();
+        self.take_lanes(now);
+        self.take_calls(now);
+        self.room_again();
+        self.tick(now);
+    }
+
+    fn receive(&mut self) -> Option<Incoming> {
+        self.incoming.pop_front()
+    }
+
+    fn flush(&mut self) {
+        self.endpoint.flush();
+    }
+
+    fn has_work(&self) -> bool {
+        !self.incoming.is_empty() || !self.endpoint.is_empty() || !self.calls.is_empty()
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        let partitions = self.partitions.iter().flatten();
+        let waits = self.overflow.iter().any(|overflow| !overflow.is_empty());
+        let mut tick = None;
+        for partition in partitions {
+            if partition.has_lagging() || waits {
+                return Some(self.now + RETRY);
+            }
+            if partition.has_state() {
+                tick = Some(self.tick_at);
+            }
+        }
+        tick.or(waits.then(|| self.now + RETRY))
+    }
+}

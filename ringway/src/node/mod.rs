@@ -1,0 +1,244 @@
+//! One process: shards with their gateways and partitions, put together and started.
+
+pub mod bus;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use gateway::config::GatewayConfig;
+use gateway::driver::Clock;
+use gateway::driver::{Control, Pump, PumpParts, Service, SystemClock};
+use gateway::engine::{GatewayShard, ShardOptions, TokenVerifier};
+use protocol::ids::{PartitionId, ShardId};
+use router::engine::{Partition, PartitionOptions};
+use shard::lanes::{Bell, Endpoint, Inbox, mesh};
+use shard::placement::{Placement, pin_to};
+use shard::{Ring, RingOptions};
+
+use bus::{LocalBus, RouterCall, ShardMessage};
+
+/// What a node is made of.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Shards, at least one.
+    pub shards_count: u8,
+    /// Partitions, at least one.
+    pub partitions_count: u16,
+    /// Places in each shard's table of direct descriptors.
+    pub connections_per_shard: u32,
+    /// Pin each shard to a core?
+    pub pins: bool,
+    /// Settings of the gateway.
+    pub gateway: Arc<GatewayConfig>,
+    /// Checks tokens.
+    pub verifier: Arc<dyn TokenVerifier>,
+    /// Random, different at every start.
+    pub seed: u64,
+}
+
+/// How to reach one shard from other threads.
+#[derive(Clone, Debug)]
+pub struct ShardHandle {
+    /// Its gateway.
+    pub gateway: Inbox<Control>,
+    /// Its partitions.
+    pub router: Inbox<RouterCall>,
+}
+
+/// A node that runs.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it listens; the port is the real one.
+    pub address: SocketAddr,
+    /// Its shards, by number.
+    pub shards: Vec<ShardHandle>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// Why a node did not start: a sentence for the operator.
+#[derive(Debug)]
+pub struct StartError(pub String);
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Node {
+    /// Starts all shards. `service` and `load_keys` are made once per shard, on its thread.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be bound, or a ring cannot be made.
+    pub fn start<S: Service + 'static>(
+        options: &NodeOptions,
+        service: impl Fn(ShardId, &ShardHandle) -> S + Send + Sync + 'static,
+        load_keys: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        let count = usize::from(options.shards_count);
+        shard::probe::probe().map_err(|refusal| StartError(refusal.to_string()))?;
+        let (address, listeners) = shard::sockets::listen(options.address, count)
+            .map_err(|error| StartError(bind_sentence(options.address, &error)))?;
+        let bells = (0..count).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>();
+        let bells = bells.map_err(|error| StartError(format!("no eventfd: {error}")))?;
+        let endpoints = mesh(&bells, shard::limits::LANE_MESSAGES_MAX);
+        let shards: Vec<ShardHandle> = bells
+            .iter()
+            .map(|bell| ShardHandle {
+                gateway: Inbox::new(bell.clone()),
+                router: Inbox::new(bell.clone()),
+            })
+            .collect();
+        let shared = Arc::new(Shared {
+            options: options.clone(),
+            placement: Placement::of_this_process(),
+            clock: SystemClock::start(),
+            service: Box::new(service),
+            load_keys: Arc::new(load_keys),
+        });
+        let (ready, started) = mpsc::channel();
+        let mut threads = Vec::with_capacity(count);
+        let parts = listeners.into_iter().zip(endpoints).zip(bells).zip(shards.clone());
+        for (index, (((listener, endpoint), bell), handle)) in parts.enumerate() {
+            let birth = Birth { shard: ShardId(index as u8), listener, endpoint, bell, handle };
+            let (shared, ready) = (shared.clone(), ready.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || run_shard(birth, &shared, &ready))
+                .map_err(|error| StartError(format!("no thread for shard {index}: {error}")))?;
+            threads.push(thread);
+        }
+        drop(ready);
+        for _ in 0..count {
+            match started.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(sentence)) => return Err(StartError(sentence)),
+                Err(_) => return Err(StartError("a shard ended while starting".to_owned())),
+            }
+        }
+        Ok(Self { address, shards, threads })
+    }
+
+    /// Waits until every shard has ended.
+    ///
+    /// # Errors
+    ///
+    /// A ring failed, or a shard panicked.
+    pub fn join(self) -> io::Result<()> {
+        for thread in self.threads {
+            match thread.join() {
+                Ok(ended) => ended?,
+                Err(_) => return Err(io::Error::other("a shard panicked")),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Shared<S> {
+    options: NodeOptions,
+    placement: Placement,
+    clock: SystemClock,
+    service: Box<dyn Fn(ShardId, &ShardHandle) -> S + Send + Sync>,
+    load_keys: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// What one shard's thread takes over.
+struct Birth {
+    shard: ShardId,
+    listener: OwnedFd,
+    endpoint: Endpoint<ShardMessage>,
+    bell: Bell,
+    handle: ShardHandle,
+}
+
+fn run_shard<S: Service>(
+    birth: Birth,
+    shared: &Shared<S>,
+    ready: &mpsc::Sender<Result<(), String>>,
+) -> io::Result<()> {
+    let Birth { shard, listener, endpoint, bell, handle } = birth;
+    let options = &shared.options;
+    if options.pins {
+        // A shard that cannot be pinned runs elsewhere, more slowly.
+        let _ = pin_to(shared.placement.core_of(usize::from(shard.0)));
+    }
+    let ring_options = RingOptions::new(shard, options.connections_per_shard);
+    let ring = match Ring::new(ring_options, Some(listener), bell.clone()) {
+        Ok(ring) => ring,
+        Err(error) => {
+            let sentence = format!("shard {} has no ring: {error}", shard.0);
+            let _ = ready.send(Err(sentence));
+            return Err(error);
+        }
+    };
+    let service = (shared.service)(shard, &handle);
+    let engine = GatewayShard::new(
+        ShardOptions {
+            shard,
+            shards_count: options.shards_count,
+            connections_max: connections_share(options),
+            seed: options.seed ^ u64::from(shard.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        },
+        options.gateway.clone(),
+        options.verifier.clone(),
+        shared.clock.now(),
+    );
+    let namespaces = &options.gateway.namespaces;
+    let partition = |id: PartitionId| {
+        let mut partition = PartitionOptions::new(id, namespaces.clone(), options.seed);
+        partition.history_publications_max = options.gateway.history_publications_max;
+        Partition::new(partition)
+    };
+    let uplink =
+        LocalBus::new(endpoint, options.partitions_count, handle.router.clone(), partition);
+    let load_keys = shared.load_keys.clone();
+    let mut pump = Pump::new(PumpParts {
+        io: ring,
+        uplink,
+        service,
+        clock: shared.clock,
+        engine,
+        inbox: handle.gateway,
+        bell,
+    })
+    .on_load_keys(move || load_keys())
+    .with_ring_counters(Ring::counters);
+    let _ = ready.send(Ok(()));
+    pump.run()
+}
+
+/// A shard's share of the process's connection limit, or its whole table.
+fn connections_share(options: &NodeOptions) -> u32 {
+    match options.gateway.connections_max {
+        0 => options.connections_per_shard,
+        limit => limit.div_ceil(u32::from(options.shards_count)),
+    }
+}
+
+fn bind_sentence(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "{address} is in use, perhaps by another Ringway; stop it (`ss -ltnp 'sport = :{}'` \
+             shows who it is) or choose another port with --port",
+            address.port()
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "{address} may not be bound by this user; choose a port above 1023, or grant \
+             CAP_NET_BIND_SERVICE"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{} is not an address of this machine (`ip addr` lists them)", address.ip())
+        }
+        _ => format!("{address} cannot be bound: {error}"),
+    }
+}
