@@ -29,13 +29,39 @@ fn main() {
         verifier: Arc::new(gateway::engine::NoTokens),
         seed: 1,
     };
-    let node = match node::Node::start(&options, |_, _| gateway::driver::NoService, || {}) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let slot: Arc<std::sync::OnceLock<axum::Router>> = Arc::new(std::sync::OnceLock::new());
+    let (h, s2) = (runtime.handle().clone(), slot.clone());
+    let node = match node::Node::start(
+        &options,
+        move |_, shard| {
+            let _g = h.enter();
+            node::service::TowerService::start(s2.clone(), shard.gateway.clone())
+        },
+        || {},
+    ) {
         Ok(n) => n,
         Err(e) => {
             eprintln!("{e}");
             std::process::exit(1)
         }
     };
+    let backend = node::backend::LocalBackend::new(
+        node.shards.clone(),
+        64,
+        options.gateway.namespaces.clone(),
+        "n".into(),
+        "u".into(),
+    );
+    let _ = slot.set(node::http::client_port(
+        &backend,
+        node::http::ClientRoutes {
+            api: Some(router::api::ApiAccess::Everybody),
+            page: true,
+            health: true,
+        },
+    ));
     eprintln!("listening on {}", node.address);
     node.join().unwrap();
 }

@@ -4,11 +4,12 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use protocol::ids::ConnectionId;
+use protocol::link::UserCommand;
 use shard::ring::RingCounters;
 
 use super::pump::PumpCounters;
 use crate::config::GatewayConfig;
-use crate::engine::{GatewayCounters, TokenVerifier, UserCommand};
+use crate::engine::{GatewayCounters, TokenVerifier};
 
 /// One message to a shard.
 pub enum Control {

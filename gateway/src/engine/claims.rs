@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::link::Content;
+pub use protocol::link::{Overrides, SubscriptionClaims};
 
 /// What a connection token says (claims `sub`, `exp`, `info`, `channels`, `subs`).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,34 +18,6 @@ pub struct ConnectClaims {
     pub channels: Vec<String>,
     /// The same, with options.
     pub subs: BTreeMap<String, SubscriptionClaims>,
-}
-
-/// What a token says of one subscription (claims `info`, `data`, `exp`, `override`).
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SubscriptionClaims {
-    /// Unix seconds at which the subscription expires; `None`: never.
-    pub expires_at: Option<u64>,
-    /// Shown to others in the channel.
-    pub info: Option<Content>,
-    /// Handed to the client with the subscription.
-    pub data: Option<Content>,
-    /// Options that differ from the namespace's.
-    pub overrides: Overrides,
-}
-
-/// Options of a namespace that one subscription may have otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Overrides {
-    /// Instead of `presence`.
-    pub presence: Option<bool>,
-    /// Instead of `join_leave`.
-    pub join_leave: Option<bool>,
-    /// Instead of `force_push_join_leave`.
-    pub force_push_join_leave: Option<bool>,
-    /// Instead of `force_recovery`.
-    pub force_recovery: Option<bool>,
-    /// Instead of `force_positioning`.
-    pub force_positioning: Option<bool>,
 }
 
 /// What a subscription token says.

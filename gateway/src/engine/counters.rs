@@ -35,6 +35,8 @@ pub struct GatewayCounters {
     pub sessions_now: u64,
     /// Channels with a subscription here, now.
     pub channels: u64,
+    /// Subscriptions now.
+    pub subscriptions: u64,
     /// Users at home here, now.
     pub users: u64,
     /// Bytes waiting in outboxes, now.
@@ -59,6 +61,7 @@ impl Default for GatewayCounters {
             connections: 0,
             sessions_now: 0,
             channels: 0,
+            subscriptions: 0,
             users: 0,
             outbox_bytes: 0,
         }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use protocol::close::CloseReason;
 use protocol::http::Request;
 use protocol::ids::{ConnectionId, ShardId};
-use protocol::link::{FromRouter, ToRouter};
+use protocol::link::{FromRouter, ToRouter, UserCommand};
 use protocol::websocket::{DecoderLimits, Message};
 use shard::SendBuffer;
 
-use super::claims::{SubscriptionClaims, TokenVerifier};
+use super::claims::TokenVerifier;
 use crate::config::GatewayConfig;
 
 /// One thing that happened.
@@ -209,48 +209,5 @@ pub enum ToPeer {
         connection: ConnectionId,
         /// What.
         command: UserCommand,
-    },
-}
-
-/// What the API may want of a user's connections.
-#[derive(Clone, Debug)]
-pub enum UserCommand {
-    /// Begin a server-side subscription.
-    Subscribe {
-        /// The channel.
-        channel: Arc<str>,
-        /// Options of the subscription.
-        claims: Box<SubscriptionClaims>,
-        /// Only the connection of this client id.
-        client: Option<Box<str>>,
-        /// Recover from this position.
-        recover_since: Option<Box<protocol::link::Position>>,
-    },
-    /// End a subscription; an empty channel means all.
-    Unsubscribe {
-        /// The channel.
-        channel: Arc<str>,
-        /// Only the connection of this client id.
-        client: Option<Box<str>>,
-    },
-    /// Close connections.
-    Disconnect {
-        /// The close code.
-        code: u16,
-        /// The text with it.
-        reason: Arc<str>,
-        /// Only the connection of this client id.
-        client: Option<Box<str>>,
-        /// But not these client ids.
-        except: Vec<String>,
-    },
-    /// Change when the connection expires.
-    Refresh {
-        /// Unix seconds; zero: never.
-        expires_at: u64,
-        /// Close it as expired instead.
-        expired: bool,
-        /// Only the connection of this client id.
-        client: Option<Box<str>>,
     },
 }

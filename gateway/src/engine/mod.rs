@@ -26,7 +26,7 @@ pub use claims::{
     TokenVerifier,
 };
 pub use counters::GatewayCounters;
-pub use event::{Action, Event, ToPeer, Transport, UserCommand};
+pub use event::{Action, Event, ToPeer, Transport};
 pub use phase::Phase;
 pub use rate::Rate;
 pub use shard::{GatewayShard, ShardOptions};

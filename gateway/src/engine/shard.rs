@@ -234,6 +234,7 @@ impl GatewayShard {
         counters.connections = u64::from(self.connections.open_count);
         counters.sessions_now = self.sessions_now;
         counters.channels = self.channels.len() as u64;
+        counters.subscriptions = self.channels.subscriptions_count;
         counters.users = self.users.len() as u64;
         counters.outbox_bytes = self.connections.outbox_bytes;
         counters

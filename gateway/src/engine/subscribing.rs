@@ -6,14 +6,14 @@ use protocol::client::{self as wire, ErrorCode, Format, Payload, ReplyBody, Unsu
 use protocol::close::CloseReason;
 use protocol::ids::{ConnectionId, home_of};
 use protocol::link::{
-    Answer, FromRouter, Position, ReplyTo, Request, RouterReply, Subscribed, ToRouter,
+    Answer, FromRouter, Position, ReplyTo, Request, RouterReply, Subscribed, ToRouter, UserCommand,
 };
 use protocol::time::{Moment, Now};
 
 use super::claims::SubscriptionClaims;
 use super::connect::{SubscribeView, server_side_flags, subscribe_result};
 use super::connection::slot_of;
-use super::event::{Action, ToPeer, UserCommand};
+use super::event::{Action, ToPeer};
 use super::fanout::{Item, Subscriber};
 use super::phase::Phase;
 use super::session::Subscription;

@@ -56,6 +56,8 @@ pub(crate) struct Channels {
     by_name: Table,
     /// Channels with something to fan out, in the order of their turns.
     active: VecDeque<u32>,
+    /// Granted subscriptions.
+    pub(crate) subscriptions_count: u64,
     pub(crate) deliveries: u64,
     pub(crate) drops: u64,
 }
@@ -139,7 +141,9 @@ impl Channels {
             channel.is_behind = false;
         }
         channel.subscribers.push(subscriber);
-        (channel.subscribers.len() as u32 - 1, same_epoch)
+        let place = channel.subscribers.len() as u32 - 1;
+        self.subscriptions_count += 1;
+        (place, same_epoch)
     }
 
     /// Ends the subscription at `place`. Returns the slot whose place became `place`, if one moved.
@@ -163,6 +167,7 @@ impl Channels {
             );
         }
         channel.subscribers.swap_remove(place as usize);
+        self.subscriptions_count -= 1;
         if channel.subscribers.is_empty() && channel.pending_count == 0 {
             // The router stops sending: whoever subscribes next starts anew.
             channel.position = None;
@@ -191,10 +196,6 @@ impl Channels {
 
     pub(crate) fn subscriber(&self, index: u32, place: u32) -> &Subscriber {
         &self.entry(index).subscribers[place as usize]
-    }
-
-    pub(crate) fn position(&self, index: u32) -> Option<&Position> {
-        self.entry(index).position.as_ref()
     }
 
     /// A publication came from the router.

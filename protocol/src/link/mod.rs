@@ -314,6 +314,77 @@ pub struct Subscribed {
     pub publications: Vec<Arc<Publication>>,
 }
 
+/// What a token or the API says of one subscription (`info`, `data`, `exp`, `override`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SubscriptionClaims {
+    /// Unix seconds at which the subscription expires; `None`: never.
+    pub expires_at: Option<u64>,
+    /// Shown to others in the channel.
+    pub info: Option<Content>,
+    /// Handed to the client with the subscription.
+    pub data: Option<Content>,
+    /// Options that differ from the namespace's.
+    pub overrides: Overrides,
+}
+
+/// Options of a namespace that one subscription may have otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Instead of `presence`.
+    pub presence: Option<bool>,
+    /// Instead of `join_leave`.
+    pub join_leave: Option<bool>,
+    /// Instead of `force_push_join_leave`.
+    pub force_push_join_leave: Option<bool>,
+    /// Instead of `force_recovery`.
+    pub force_recovery: Option<bool>,
+    /// Instead of `force_positioning`.
+    pub force_positioning: Option<bool>,
+}
+
+/// What the API may want of a user's connections.
+#[derive(Clone, Debug)]
+pub enum UserCommand {
+    /// Begin a server-side subscription.
+    Subscribe {
+        /// The channel.
+        channel: Arc<str>,
+        /// Options of the subscription.
+        claims: Box<SubscriptionClaims>,
+        /// Only the connection of this client id.
+        client: Option<Box<str>>,
+        /// Recover from this position.
+        recover_since: Option<Box<Position>>,
+    },
+    /// End a subscription; an empty channel means all.
+    Unsubscribe {
+        /// The channel.
+        channel: Arc<str>,
+        /// Only the connection of this client id.
+        client: Option<Box<str>>,
+    },
+    /// Close connections.
+    Disconnect {
+        /// The close code.
+        code: u16,
+        /// The text with it.
+        reason: Arc<str>,
+        /// Only the connection of this client id.
+        client: Option<Box<str>>,
+        /// But not these client ids.
+        except: Vec<String>,
+    },
+    /// Change when the connection expires.
+    Refresh {
+        /// Unix seconds; zero: never.
+        expires_at: u64,
+        /// Close it as expired instead.
+        expired: bool,
+        /// Only the connection of this client id.
+        client: Option<Box<str>>,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,11 @@
 //! One process: shards with their gateways and partitions, put together and started.
 
+pub mod backend;
 pub mod bus;
+pub mod http;
+pub mod metrics;
+mod page;
+pub mod service;
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,0 +1,76 @@
+//! What the two listeners serve beside WebSockets.
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use router::api::{ApiAccess, routes};
+
+use super::backend::LocalBackend;
+use super::{metrics, page};
+
+/// What the client port serves.
+#[derive(Clone, Debug)]
+pub struct ClientRoutes {
+    /// Who may call the API; `None`: it is not served.
+    pub api: Option<ApiAccess>,
+    /// Serve the try-it page?
+    pub page: bool,
+    /// Serve `/health`?
+    pub health: bool,
+}
+
+/// The client port: API, health, page.
+pub fn client_port(backend: &LocalBackend, serves: ClientRoutes) -> Router {
+    let mut router = Router::new();
+    if let Some(access) = serves.api {
+        router = router.merge(routes(backend.clone(), access));
+    }
+    if serves.health {
+        router = router.merge(health_route(backend));
+    }
+    if serves.page {
+        router = router.merge(page::routes());
+    }
+    router.fallback(not_found)
+}
+
+/// The operators' port: metrics and health.
+pub fn operator_port(backend: &LocalBackend) -> Router {
+    let scraped = backend.clone();
+    let scrape = move || {
+        let backend = scraped.clone();
+        async move { scrape(&backend).await }
+    };
+    Router::new().route("/metrics", get(scrape)).merge(health_route(backend)).fallback(not_found)
+}
+
+fn health_route(backend: &LocalBackend) -> Router {
+    let backend = backend.clone();
+    let check = move || {
+        let backend = backend.clone();
+        async move { health(&backend).await }
+    };
+    Router::new().route("/health", get(check))
+}
+
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "not found\n").into_response()
+}
+
+/// Healthy is a node all of whose shards answer.
+async fn health(backend: &LocalBackend) -> Response {
+    let answering = backend.inspect().await.len();
+    let count = backend.shards_count();
+    if answering == count {
+        return ([(header::CONTENT_TYPE, "application/json")], "{}").into_response();
+    }
+    let text = format!("{} of {count} shards do not answer\n", count - answering);
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn scrape(backend: &LocalBackend) -> Response {
+    let text = metrics::encode(backend.inspect().await);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}

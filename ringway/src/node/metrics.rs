@@ -1,0 +1,163 @@
+//! `/metrics` in the text format of OpenMetrics.
+//!
+//! Every label has a closed set of values: shards, close reasons, error codes, directions. Nothing that a
+//! client chooses becomes a label.
+
+use std::fmt;
+
+use gateway::driver::Inspection;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use protocol::client::ErrorCode;
+use protocol::close::CloseReason;
+use router::engine::Counters;
+
+/// What all shards have counted, by shard.
+pub type Inspected = Vec<(usize, Inspection, Vec<Counters>)>;
+
+/// Writes everything.
+pub fn encode(inspected: Inspected) -> String {
+    let mut registry = Registry::with_prefix("ringway");
+    registry.register_collector(Box::new(Shards { inspected }));
+    let mut text = String::new();
+    text::encode(&mut text, &registry).expect("a String takes every write");
+    text
+}
+
+#[derive(Debug)]
+struct Shards {
+    inspected: Inspected,
+}
+
+/// How a number of one shard is found.
+type Read = fn(&Inspection) -> u64;
+type ReadRouter = fn(&Counters) -> u64;
+
+const COUNTERS: &[(&str, &str, Read)] = &[
+    ("connections_accepted", "Connections accepted", |one| one.engine.accepted),
+    ("requests_upgraded", "Requests that became WebSockets", |one| one.engine.upgraded),
+    ("requests_refused", "Requests refused with a status", |one| one.engine.requests_refused),
+    ("requests_served", "Requests handed to the HTTP service", |one| one.engine.requests_served),
+    ("sessions_begun", "Sessions begun", |one| one.engine.sessions),
+    ("messages_received", "Messages received from clients", |one| one.engine.messages_in),
+    ("bytes_received", "Bytes received from clients, with framing", |one| one.pump.bytes_in),
+    ("bytes_sent", "Bytes sent to clients, with framing", |one| one.engine.bytes_out),
+    ("sends", "Sends completed by the kernel", |one| one.engine.sends),
+    ("deliveries", "Publications handed to outboxes", |one| one.engine.deliveries),
+    ("drops", "Publications that found no room on their shard", |one| one.engine.drops),
+    ("turns", "Turns of the pump", |one| one.pump.turns),
+    ("busy_nanoseconds", "Time awake, in nanoseconds", |one| one.pump.busy_ns),
+    ("ring_submissions", "Operations submitted", |one| one.ring.submissions),
+    ("ring_completions", "Completions seen", |one| one.ring.completions),
+    ("ring_receives_parked", "Receives that waited for a buffer", |one| one.ring.receives_parked),
+    ("ring_completions_stale", "Completions of connections that were gone", |one| {
+        one.ring.completions_stale
+    }),
+    ("ring_overflows", "Times the completion queue was full", |one| one.ring.completion_overflows),
+];
+
+const GAUGES: &[(&str, &str, Read)] = &[
+    ("connections", "Connections", |one| one.engine.connections),
+    ("sessions", "Sessions", |one| one.engine.sessions_now),
+    ("subscribed_channels", "Channels with a subscription", |one| one.engine.channels),
+    ("subscriptions", "Subscriptions", |one| one.engine.subscriptions),
+    ("users", "Users at home on the shard", |one| one.engine.users),
+    ("outbox_bytes", "Bytes waiting in outboxes", |one| one.engine.outbox_bytes),
+    ("inbox_depth", "Messages waiting in the inbox", |one| one.pump.inbox_depth),
+    ("turn_nanoseconds_max", "Longest turn since the last scrape", |one| one.pump.turn_ns_max),
+];
+
+const ROUTER_COUNTERS: &[(&str, &str, ReadRouter)] = &[
+    ("publications", "Publications ordered", |one| one.publications),
+    ("publications_repeated", "Publications known by their key", |one| one.repeats),
+    ("publications_dropped", "Publications that did not reach a gateway", |one| one.dropped),
+    ("gateway_lags", "Times a gateway was told to fetch", |one| one.lags),
+    ("recoveries_complete", "Recoveries with everything", |one| one.recovered),
+    ("recoveries_impossible", "Recoveries answered recovered: false", |one| one.unrecovered),
+    ("idempotency_keys_forgotten_early", "Keys forgotten for want of room", |one| {
+        one.keys_forgotten_early
+    }),
+];
+
+const ROUTER_GAUGES: &[(&str, &str, ReadRouter)] = &[
+    ("channels", "Channels with state", |one| one.channels),
+    ("window_bytes", "Bytes of payload in windows", |one| one.window_bytes),
+];
+
+impl Shards {
+    fn by_shard(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        entry: (&str, &str),
+        kind: MetricType,
+        read: impl Fn(&Inspection, &[Counters]) -> u64,
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(entry.0, entry.1, None, kind)?;
+        for (shard, inspection, counters) in &self.inspected {
+            let label = [("shard", shard.to_string())];
+            let metric = family.encode_family(&label)?;
+            let value = read(inspection, counters);
+            match kind {
+                MetricType::Counter => ConstCounter::new(value).encode(metric)?,
+                _ => ConstGauge::new(value).encode(metric)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn by_label(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        entry: (&str, &str, &str),
+        values: impl Iterator<Item = (String, u64)>,
+    ) -> fmt::Result {
+        let (name, help, label) = entry;
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (value, count) in values {
+            let labels = [(label, value)];
+            let metric = family.encode_family(&labels)?;
+            ConstCounter::new(count).encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Shards {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        for &(name, help, read) in COUNTERS {
+            let kind = MetricType::Counter;
+            self.by_shard(encoder, (name, help), kind, |one, _| read(one))?;
+        }
+        for &(name, help, read) in GAUGES {
+            self.by_shard(encoder, (name, help), MetricType::Gauge, |one, _| read(one))?;
+        }
+        for &(name, help, read) in ROUTER_COUNTERS {
+            let kind = MetricType::Counter;
+            self.by_shard(encoder, (name, help), kind, |_, all| all.iter().map(read).sum())?;
+        }
+        for &(name, help, read) in ROUTER_GAUGES {
+            let kind = MetricType::Gauge;
+            self.by_shard(encoder, (name, help), kind, |_, all| all.iter().map(read).sum())?;
+        }
+        let sum = |read: &dyn Fn(&Inspection) -> u64| -> u64 {
+            self.inspected.iter().map(|(_, inspection, _)| read(inspection)).sum()
+        };
+        let closes = CloseReason::ALL.iter().map(|reason| {
+            (reason.label().to_owned(), sum(&|one| one.engine.closes[reason.index()]))
+        });
+        self.by_label(encoder, ("closes", "Connections closed", "reason"), closes)?;
+        let errors = ErrorCode::ALL.iter().map(|error| {
+            (error.code().to_string(), sum(&|one| one.engine.errors[*error as usize]))
+        });
+        self.by_label(
+            encoder,
+            ("command_errors", "Commands answered with an error", "code"),
+            errors,
+        )
+    }
+}

@@ -1,0 +1,43 @@
+//! The try-it page, built into the program.
+
+use axum::Router;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+/// Path, kind and bytes of every file. Nothing else is served, so that no path can lead elsewhere.
+const FILES: &[(&str, &str, &[u8])] = &[
+    ("/", "text/html; charset=utf-8", include_bytes!("../../../web/index.html")),
+    ("/app.js", "text/javascript; charset=utf-8", include_bytes!("../../../web/app.js")),
+    ("/style.css", "text/css; charset=utf-8", include_bytes!("../../../web/style.css")),
+    (
+        "/centrifuge.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../../../web/vendor/centrifuge.js"),
+    ),
+];
+
+/// The page may load its own files and connect to its own host, and nothing else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                      connect-src 'self' ws: wss:; img-src 'self' data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The routes of the page.
+pub fn routes() -> Router {
+    let mut router = Router::new();
+    for &(path, kind, bytes) in FILES {
+        router = router.route(path, get(move || async move { file(kind, bytes) }));
+    }
+    router
+}
+
+fn file(kind: &'static str, bytes: &'static [u8]) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, bytes).into_response()
+}
