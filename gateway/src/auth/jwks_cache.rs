@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!          refresh is due, or a token names an unknown key (and the interval has passed)
-//!   idle ───────────────────────────────────────────────────────────────────────────────► in flight
+//!   idle ────────────────────────────────────────────────────────────────────────────► in flight
 //!    ▲                                                                                       │
 //!    ├── good document: install it, remember asked key ids that it lacks as unknown ─────────┤
 //!    └── bad document, failure, no answer in time: keep the last good set, wait longer ──────┘

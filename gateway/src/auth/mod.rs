@@ -1,13 +1,14 @@
 //! Tokens: who a client is and what it may have, signed by a backend.
 //!
 //! Owns: keys, the strict reading of tokens, the rules of an operator, when to fetch published
-//! keys. Never: reads a clock, opens a file or a socket. Time and documents come in as arguments.
+//! keys.
+//! Never: reads a clock, opens a file or a socket. Time and documents come in as arguments.
 //!
 //! A token is read in this order, and the first thing that is wrong ends it (RFC 7519, 7.2):
 //!
 //! ```text
-//! length -> three parts -> header (alg, kid, no crit) -> key -> signature -> claims -> aud, iss ->
-//! time
+//! length -> three parts -> header (alg, kid, no crit) -> key -> signature
+//!        -> claims -> aud, iss -> time
 //! ```
 //!
 //! Nothing behind the signature is looked at before the signature is good. The algorithm is a
