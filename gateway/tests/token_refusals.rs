@@ -1,7 +1,8 @@
 //! Every bad token is refused, each for its reason.
 //!
-//! Goal: rows B1, B2 and B4 of the reliability plan. Method: a table of tokens against a verifier that holds
-//! one key of every kind, so that a token is refused for what is wrong with it and not for want of a key.
+//! Goal: rows B1, B2 and B4 of the reliability plan. Method: a table of tokens against a verifier
+//! that holds one key of every kind, so that a token is refused for what is wrong with it and not
+//! for want of a key.
 
 mod token_support;
 
@@ -269,7 +270,8 @@ fn signature_cases() -> Vec<Case> {
     cases
 }
 
-/// The last letter of an unpadded part holds bits that carry nothing; only zeros are accepted there.
+/// The last letter of an unpadded part holds bits that carry nothing; only zeros are accepted
+/// there.
 fn spare_bit_cases() -> Vec<Case> {
     let good = with_claims(&good_claims());
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -490,6 +492,15 @@ fn a_published_key_serves_its_own_algorithm_only() {
         let nameless = token(&format!(r#"{{"alg":"{alg}"}}"#), &good_claims(), sign);
         assert_eq!(verifier.connection(&nameless, NOW), Err(Invalid), "no kid");
     }
+    // The issuer may allow less than the kind of the key does.
+    let narrow = jwks().replace(r#""kty":"RSA""#, r#""kty":"RSA","alg":"RS256""#);
+    let narrow = gateway::auth::KeySet::parse(narrow.as_bytes()).expect("a good set");
+    let narrow = verifier.with_jwks(narrow.into());
+    let named = |alg: &str, sign: Sign| {
+        token(&format!(r#"{{"alg":"{alg}","kid":"r"}}"#), &good_claims(), sign)
+    };
+    assert!(narrow.connection(&named("RS256", rs256), NOW).is_ok());
+    assert_eq!(narrow.connection(&named("RS512", rs512), NOW), Err(Invalid));
     // The public keys of the set as secrets.
     let raw = KEYS.ed25519.public_key().as_ref();
     for secret in [raw, rsa_pem().as_bytes(), jwks().as_bytes()] {

@@ -1,4 +1,5 @@
-//! Keys made when the test starts, and tokens of any shape: headers, claims and signatures are free.
+//! Keys made when the test starts, and tokens of any shape: headers, claims and signatures are
+//! free.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
