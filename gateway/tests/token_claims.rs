@@ -61,7 +61,8 @@ fn the_token_of_the_rfc_was_good_in_its_time() {
         TokenRules { issuer: Some("joe".to_owned()), ..TokenRules::new(Keys::Configured(keys)) };
     let verifier = Verifier::new(rules, None).expect("good rules");
     let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
-         eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
+         eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQog\
+         Imh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
          dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     let claims = verifier.connection(token, 1_300_819_379).expect("it is good");
     assert_eq!(claims, ConnectClaims { expires_at: Some(1_300_819_380), ..Default::default() });
