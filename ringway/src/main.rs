@@ -1,0 +1,10 @@
+//! Ringway: a real-time connection server.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use ringway::command_line::{self, CommandLine};
+
+fn main() -> ExitCode {
+    command_line::run(CommandLine::parse())
+}
