@@ -1,7 +1,7 @@
 //! What the operator types, and what it answers.
 //!
-//! Exit codes: 0 it worked, 1 it failed, 2 the command line or the configuration is wrong. Answers go to
-//! standard output, everything else to standard error.
+//! Exit codes: 0 it worked, 1 it failed, 2 the command line or the configuration is wrong. Answers
+//! go to standard output, everything else to standard error.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -109,14 +109,16 @@ pub fn run(line: CommandLine) -> ExitCode {
 fn serve_with(arguments: ServeArguments) -> Result<(), Failure> {
     let flags =
         Flags { address: arguments.address, port: arguments.port, log_level: arguments.log_level };
-    let loaded = load(arguments.config, flags)?;
+    let sources = sources(arguments.config, flags);
+    let loaded = load(&sources)?;
     warn(&loaded.warnings);
-    serve::serve(loaded.settings).map_err(|sentence| Failure::failed(format!("error: {sentence}")))
+    serve::serve(loaded.settings, sources)
+        .map_err(|sentence| Failure::failed(format!("error: {sentence}")))
 }
 
 fn check_config(arguments: ConfigArguments) -> Result<(), Failure> {
     let name = arguments.config.as_ref().map(|path| path.display().to_string());
-    let loaded = load(arguments, Flags::default())?;
+    let loaded = load(&sources(arguments, Flags::default()))?;
     warn(&loaded.warnings);
     match name {
         Some(name) => println!("{name} is in order."),
@@ -127,11 +129,11 @@ fn check_config(arguments: ConfigArguments) -> Result<(), Failure> {
 
 fn mint_token(arguments: &TokenArguments) -> Result<(), Failure> {
     let config = ConfigArguments { config: arguments.config.clone(), allow_unsupported: true };
-    let settings = load(config, Flags::default())?.settings;
+    let settings = load(&sources(config, Flags::default()))?.settings;
     if settings.development {
         return Err(Failure::usage(
-            "error: there is no secret to sign with; name the server's configuration with --config, \
-             or set RINGWAY_CLIENT_TOKEN_HMAC_SECRET_KEY",
+            "error: there is no secret to sign with; name the server's configuration with \
+             --config, or set RINGWAY_CLIENT_TOKEN_HMAC_SECRET_KEY",
         ));
     }
     let keys = match arguments.channel {
@@ -160,16 +162,19 @@ fn mint_token(arguments: &TokenArguments) -> Result<(), Failure> {
 }
 
 fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
-    let settings = load(arguments, Flags::default())?.settings;
+    let settings = load(&sources(arguments, Flags::default()))?.settings;
     let report = doctor::examine(&settings);
     print!("{report}");
     if report.is_healthy() { Ok(()) } else { Err(Failure::failed("")) }
 }
 
-fn load(arguments: ConfigArguments, flags: Flags) -> Result<Loaded, Failure> {
-    let mut sources = Sources::of_this_process(arguments.config, flags);
-    sources.allows_unsupported = arguments.allow_unsupported;
-    Settings::load(&sources).map_err(|refusal| {
+fn sources(arguments: ConfigArguments, flags: Flags) -> Sources {
+    let sources = Sources::of_this_process(arguments.config, flags);
+    Sources { allows_unsupported: arguments.allow_unsupported, ..sources }
+}
+
+fn load(sources: &Sources) -> Result<Loaded, Failure> {
+    Settings::load(sources).map_err(|refusal| {
         let lines = refusal.problems.iter().map(|problem| format!("error: {problem}"));
         Failure::usage(lines.collect::<Vec<_>>().join("\n"))
     })

@@ -185,9 +185,9 @@ fn files(host: &Host, needs: &Needs) -> Option<Finding> {
             "this process may have {} files, and {} connections on {} shards need {needed}",
             host.files_soft, needs.connections, needs.shards_count
         ),
-        why: "a ring's table of sockets is limited by RLIMIT_NOFILE; connections beyond it are refused",
+        why: "RLIMIT_NOFILE limits a ring's table of sockets; further connections are refused",
         fix: if host.files_hard >= needed {
-            format!("run `ulimit -n {needed}` before the server, or set LimitNOFILE={needed} in its unit")
+            format!("run `ulimit -n {needed}` first, or set LimitNOFILE={needed} in the unit")
         } else {
             format!(
                 "the hard limit is {}: set LimitNOFILE={needed} in the unit, or `nofile` in \
@@ -233,7 +233,7 @@ fn memory(host: &Host, needs: &Needs) -> Option<Finding> {
             needs.connections,
             needed >> 20
         ),
-        why: "kernel and server together keep 7.5 KiB for a connection, before anything waits for it",
+        why: "kernel and server keep 7.5 KiB for a connection before anything waits for it",
         fix: format!(
             "set client.connection_limit to {} or add memory",
             host.available_bytes / CONNECTION_BYTES
@@ -246,7 +246,7 @@ fn ring_switch(host: &Host, _: &Needs) -> Option<Finding> {
     is_restricted.then(|| Finding {
         pain: Pain::Costs,
         what: "kernel.io_uring_disabled is 1".to_owned(),
-        why: "the ring works for this user, but only privileged ones and kernel.io_uring_group may use it",
+        why: "only privileged users and kernel.io_uring_group may use the ring",
         fix: "run the server as the user who ran this, or `sysctl kernel.io_uring_disabled=0`"
             .to_owned(),
     })

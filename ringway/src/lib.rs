@@ -1,4 +1,5 @@
-//! The program: command line, configuration and start-up; the only place where tiers are put together.
+//! The program: command line, configuration and start-up; the only place where tiers are put
+//! together.
 
 pub mod command_line;
 pub mod doctor;

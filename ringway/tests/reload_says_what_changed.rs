@@ -1,4 +1,5 @@
-//! A reload lists the changed options, with old and new value, and which of them wait for a restart.
+//! A reload lists the changed options, with old and new value, and which of them wait for a
+//! restart.
 
 mod common;
 
@@ -7,9 +8,11 @@ use ringway::settings::Settings;
 #[test]
 fn changes_are_listed_by_path() {
     let old = "client: {insecure: true, ping_interval: 25s}\nhttp_server: {port: 8000}\n\
-               channel: {namespaces: [{name: gone}, {name: chat, history_size: 5, history_ttl: 9s}]}";
+               channel: {namespaces: [{name: gone}, \
+               {name: chat, history_size: 5, history_ttl: 9s}]}";
     let new = "client: {insecure: true, ping_interval: 20s}\nhttp_server: {port: 8001}\n\
-               channel: {namespaces: [{name: chat, history_size: 6, history_ttl: 9s}, {name: fresh}]}";
+               channel: {namespaces: [\
+               {name: chat, history_size: 6, history_ttl: 9s}, {name: fresh}]}";
     let load = |text| common::load_text("a.yaml", text).unwrap().settings;
     let (old, new) = (load(old), load(new));
     let difference = Settings::difference(&old, &new);

@@ -1,4 +1,5 @@
-//! A name that does not exist is refused at its position, with the name that was meant, in all formats.
+//! A name that does not exist is refused at its position, with the name that was meant, in all
+//! formats.
 
 mod common;
 
@@ -26,6 +27,12 @@ fn in_namespaces_and_at_the_top() {
             "a.yaml:5:1: metrcs: unknown option; did you mean `metrics`?",
         ]
     );
+}
+
+#[test]
+fn a_name_is_not_meant_to_be_itself() {
+    let problems = problems_of("a.yaml", "channel: {without_namespace: {name: x}}\n");
+    assert!(problems[0].ends_with("unknown option; docs/CONFIGURATION.md lists all"));
 }
 
 #[test]

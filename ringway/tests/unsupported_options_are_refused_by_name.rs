@@ -1,4 +1,5 @@
-//! What Centrifugo has and Ringway has not is refused, unless the operator says to start without it.
+//! What Centrifugo has and Ringway has not is refused, unless the operator says to start without
+//! it.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! From values to [`Settings`]. A wrong value was reported before; its default stands in for it here.
+//! From values to [`Settings`]. A wrong value was reported before; its default stands in for it
+//! here.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;

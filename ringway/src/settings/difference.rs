@@ -11,7 +11,8 @@ use crate::settings::{Settings, TokenKeys};
 /// An option as it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Effective {
-    /// What is compared, and shown unless it is secret. The content of files counts, not their names.
+    /// What is compared, and shown unless it is secret. The content of files counts, not their
+    /// names.
     value: Shown,
     needs_restart: bool,
     /// Namespaces are entries of their own, so that a new one is one line and not thirty.

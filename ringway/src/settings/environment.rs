@@ -1,7 +1,8 @@
 //! Options in environment variables: `RINGWAY_CLIENT_PING_INTERVAL=10s`.
 //!
-//! Lists of text are separated by blanks. Namespaces are a JSON list in `RINGWAY_CHANNEL_NAMESPACES`, or
-//! single options of one that exists: `RINGWAY_CHANNEL_NAMESPACES_CHAT_HISTORY_SIZE=10`.
+//! Lists of text are separated by blanks. Namespaces are a JSON list in
+//! `RINGWAY_CHANNEL_NAMESPACES`, or single options of one that exists:
+//! `RINGWAY_CHANNEL_NAMESPACES_CHAT_HISTORY_SIZE=10`.
 
 use crate::settings::document::Position;
 use crate::settings::json;
@@ -93,7 +94,8 @@ fn channel_row(name: &str) -> Option<&'static OptionRow> {
     options::of_channels().iter().find(|row| shouted(row.path) == name)
 }
 
-/// The namespace and the option of `CHAT_HISTORY_SIZE`. Of several namespaces, the longest name wins.
+/// The namespace and the option of `CHAT_HISTORY_SIZE`. Of several namespaces, the longest name
+/// wins.
 fn namespace_option(reading: &Reading, rest: &str) -> Option<(usize, &'static OptionRow)> {
     let namespaces = reading.values.namespaces.iter().enumerate();
     let matching = namespaces.filter_map(|(index, namespace)| {

@@ -101,7 +101,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Skips blanks. serde_json has seen the end of everything that is open, so there is a next byte.
+    /// Skips blanks. serde_json has seen the end of everything that is open, so there is a next
+    /// byte.
     fn next_byte(&mut self) -> u8 {
         let bytes = self.text.as_bytes();
         while matches!(bytes[self.offset], b' ' | b'\t' | b'\r' | b'\n') {

@@ -1,4 +1,5 @@
-//! The configuration: read once, turned into typed values or a clear refusal, immutable from then on.
+//! The configuration: read once, turned into typed values or a clear refusal, immutable from then
+//! on.
 //!
 //! ```text
 //! file ──► document (tree with positions) ─┐
@@ -7,7 +8,8 @@
 //!                                              options              relations
 //! ```
 //!
-//! All problems are reported, not only the first. [`options`] is the one table that says what exists.
+//! All problems are reported, not only the first. [`options`] is the one table that says what
+//! exists.
 
 mod building;
 mod development;
@@ -63,8 +65,8 @@ pub struct Settings {
     pub transports: Transports,
     /// Keys and rules of connection tokens (`client.token`).
     pub connection_tokens: TokenKeys,
-    /// Keys and rules of subscription tokens: those of `client.subscription_token` if it is enabled,
-    /// those of `client.token` otherwise.
+    /// Keys and rules of subscription tokens: those of `client.subscription_token` if it is
+    /// enabled, those of `client.token` otherwise.
     pub subscription_tokens: TokenKeys,
     /// Accept connection tokens without a user (`client.disallow_anonymous_connection_tokens`).
     pub anonymous_tokens: bool,

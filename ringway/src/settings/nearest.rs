@@ -33,7 +33,8 @@ fn channel_tables(parent: &str) -> impl Iterator<Item = &'static str> {
 /// The channel option nearest to an unknown one.
 pub(crate) fn channel_option(key: &str) -> Option<String> {
     let names = options::of_channels().iter().map(|row| row.path).chain(["name"]);
-    nearest(key, names).map(str::to_owned)
+    // A `name` outside of a namespace is not meant to be itself.
+    nearest(key, names.filter(|name| *name != key)).map(str::to_owned)
 }
 
 /// The nearest of `candidates`, unless all are too far to be meant.

@@ -1,7 +1,7 @@
 //! The one table of options: what there is, what it may say, and what Ringway does with it.
 //!
-//! Reading, checking, the environment, reload and docs/CONFIGURATION.md all follow this table. Names and
-//! meanings of options that Centrifugo v6 has are Centrifugo's.
+//! Reading, checking, the environment, reload and docs/CONFIGURATION.md all follow this table.
+//! Names and meanings of options that Centrifugo v6 has are Centrifugo's.
 
 mod channel;
 mod global;
@@ -36,7 +36,8 @@ pub enum Service {
     Fixed(&'static [&'static str], &'static str),
     /// Accepted without effect; why that does no harm.
     Ignored(&'static str),
-    /// Known from Centrifugo and refused unless unsupported options are allowed; what to do instead.
+    /// Known from Centrifugo and refused unless unsupported options are allowed; what to do
+    /// instead.
     Unsupported(&'static str),
     /// Refused, whatever is allowed; why.
     Never(&'static str),

@@ -253,7 +253,8 @@ fn is_one_of(said: Said<'_>, allowed: &[&str]) -> bool {
     }
 }
 
-/// `false`, zero, nothing and switched-off parts are how a file says that it does not want something.
+/// `false`, zero, nothing and switched-off parts are how a file says that it does not want
+/// something.
 fn asks_for_something(said: Said<'_>) -> bool {
     match said {
         Said::Words(words) => !matches!(words, "" | "false" | "0"),
@@ -292,7 +293,8 @@ mod tests {
     #[test]
     fn what_is_switched_off_is_not_asked_for() {
         let off = "admin: {enabled: false, password: x}\nengine: {type: memory}\n\
-                   consumers: []\npid_file: ''\nclient: {insecure_skip_token_signature_verify: false}";
+                   consumers: []\npid_file: ''\n\
+                   client: {insecure_skip_token_signature_verify: false}";
         assert_eq!(problems(off), Vec::<String>::new());
     }
 

@@ -36,17 +36,11 @@ fn section<'a>(page: &mut String, rows: impl Iterator<Item = &'a OptionRow>) {
     for row in rows.filter(|row| row.is_served()) {
         let from = if row.in_centrifugo { "Centrifugo" } else { "Ringway" };
         let reload = if row.needs_restart() { "restart" } else { "yes" };
-        let default = if row.default.is_empty() { "empty" } else { row.default };
+        let default =
+            if row.default.is_empty() { "empty".to_owned() } else { format!("`{}`", row.default) };
         line(
             page,
-            &[
-                &format!("`{}`", row.path),
-                &expected(row.kind),
-                &format!("`{default}`"),
-                row.doc,
-                from,
-                reload,
-            ],
+            &[&format!("`{}`", row.path), &expected(row.kind), &default, row.doc, from, reload],
         );
     }
 }
@@ -86,37 +80,39 @@ const INTRODUCTION: &str = "\
 <!-- Written from ringway/src/settings/options. To write it again:
      UPDATE_REFERENCE=1 cargo test -p ringway --test reference_is_current -->
 
-Ringway reads one file, TOML, YAML or JSON (by its extension; without one, by its first line), named with
-`--config`. The environment overrides the file, and flags override the environment. `ringway check-config`
-reports everything that is wrong, with line and column. Options that Centrifugo v6 has keep its names and
-meanings, so its configuration files load.
+Ringway reads one file, TOML, YAML or JSON (by its extension; without one, by its first line),
+named with `--config`. The environment overrides the file, and flags override the environment.
+`ringway check-config` reports everything that is wrong, with line and column. Options that
+Centrifugo v6 has keep its names and meanings, so its configuration files load.
 
-* **Durations** are written `\"25s\"`, `\"1h30m\"`, `\"500ms\"`; a number without a unit is refused, except zero.
-* **Environment**: the path in capitals, with `_` for dots: `RINGWAY_CLIENT_TOKEN_HMAC_SECRET_KEY`. Lists are
-  separated by blanks. `RINGWAY_CHANNEL_NAMESPACES` is a JSON list; `RINGWAY_CHANNEL_NAMESPACES_CHAT_PRESENCE`
-  sets one option of the namespace `chat`.
-* **Files** named by an option are looked for from the folder of the configuration file. A secret loses the line
-  ends behind it.
-* **Development mode**: without a file, and without credentials in the environment, Ringway listens on
-  `127.0.0.1` only, makes up a token secret and an API key, and lets clients subscribe, publish, and see presence
-  and history in channels without a namespace.
-* **Reload**: SIGHUP reads everything again. Either all of it holds afterwards or nothing changes. Options marked
-  `restart` wait for one.
+* **Durations** are written `\"25s\"`, `\"1h30m\"`, `\"500ms\"`; a number without a unit is
+  refused, except zero.
+* **Environment**: the path in capitals, with `_` for dots:
+  `RINGWAY_CLIENT_TOKEN_HMAC_SECRET_KEY`. Lists are separated by blanks.
+  `RINGWAY_CHANNEL_NAMESPACES` is a JSON list; `RINGWAY_CHANNEL_NAMESPACES_CHAT_PRESENCE` sets one
+  option of the namespace `chat`.
+* **Files** named by an option are looked for from the folder of the configuration file. A secret
+  loses the line ends behind it.
+* **Development mode**: without a file, and without credentials in the environment, Ringway
+  listens on `127.0.0.1` only, makes up a token secret and an API key, and lets clients subscribe,
+  publish, and see presence and history in channels without a namespace.
+* **Reload**: SIGHUP reads everything again. Either all of it holds afterwards or nothing changes.
+  Options marked `restart` wait for one.
 ";
 
 const CHANNELS: &str = "
 ## Options of channels
 
-Each of these stands in `channel.without_namespace` and in every table of the list `channel.namespaces`, whose
-tables also have a `name`.
+Each of these stands in `channel.without_namespace` and in every table of the list
+`channel.namespaces`, whose tables also have a `name`.
 
 ";
 
 const UNSUPPORTED: &str = "
 ## Options of Centrifugo that are not served
 
-A file that asks for one of these is refused, unless `--allow-unsupported` is given; then each is a warning. What is
-switched off (`false`, `0`, empty, or a table with `enabled: false`) asks for nothing. A name stands for everything
-below it.
+A file that asks for one of these is refused, unless `--allow-unsupported` is given; then each is
+a warning. What is switched off (`false`, `0`, empty, or a table with `enabled: false`) asks for
+nothing. A name stands for everything below it.
 
 ";

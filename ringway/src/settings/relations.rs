@@ -142,6 +142,7 @@ fn check_personal_channel(reading: &mut Reading, settings: &Settings) {
 }
 
 fn check_channel(reading: &mut Reading, parent: &str, table: &Table) {
+    let meta_ttl_of_all = reading.values.global.duration("channel.history_meta_ttl");
     let mut report = |name: &str, sentence: &str| {
         let path = format!("{parent}.{name}");
         reading.problems.push(Problem::new(&table.place(name), &path, sentence));
@@ -163,6 +164,8 @@ fn check_channel(reading: &mut Reading, parent: &str, table: &Table) {
     let meta_ttl = table.duration("history_meta_ttl");
     if !meta_ttl.is_zero() && meta_ttl < ttl {
         report("history_meta_ttl", "must not be below history_ttl");
+    } else if meta_ttl.is_zero() && meta_ttl_of_all < ttl {
+        report("history_ttl", "must not be above channel.history_meta_ttl; give history_meta_ttl");
     }
     match durability.as_str() {
         "log" | "store" => {

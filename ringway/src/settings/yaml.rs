@@ -71,7 +71,8 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    /// A copy of what the anchor names. Copies count, so that aliases of aliases cannot grow without end.
+    /// A copy of what the anchor names. Copies count, so that aliases of aliases cannot grow
+    /// without end.
     fn alias(&mut self, anchor: usize, span: Span) -> Result<Node, Fault> {
         let Some(node) = self.anchors.get(&anchor).cloned() else {
             return Err(fault(span, "an alias cannot stand inside its own anchor"));
