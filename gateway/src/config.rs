@@ -33,11 +33,13 @@ pub struct GatewayConfig {
     pub channels_max: u32,
     /// Connections of one user (`client.user_connection_limit`). Zero: no limit.
     pub user_connections_max: u32,
-    /// Connections of this process (`client.connection_limit`), divided among shards. Zero: the table.
+    /// Connections of this process (`client.connection_limit`), divided among shards. Zero: the
+    /// table.
     pub connections_max: u32,
     /// Commands of one connection (`client.command_rate`, `client.command_burst`).
     pub command_rate: Option<Rate>,
-    /// Publications and calls of all connections of a user (`client.user_rate`, `client.user_burst`).
+    /// Publications and calls of all connections of a user (`client.user_rate`,
+    /// `client.user_burst`).
     pub user_rate: Option<Rate>,
     /// No tokens, every permission (`client.insecure`).
     pub insecure: bool,

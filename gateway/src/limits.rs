@@ -34,7 +34,8 @@ pub const SENDS_PER_TURN: usize = 512;
 pub const FANOUT_SUBSCRIBERS_PER_STEP: usize = 128;
 /// Bytes of frames in one burst of a channel.
 pub const BURST_BYTES_MAX: usize = 64 * KIB as usize;
-/// Publications of one channel that may wait for their fan-out; beyond it the oldest waits for nobody.
+/// Publications of one channel that may wait for their fan-out; beyond it the oldest waits for
+/// nobody.
 pub const BURST_QUEUE_MAX: usize = 4096;
 /// Lane messages that one turn takes.
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;

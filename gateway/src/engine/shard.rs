@@ -2,7 +2,8 @@
 //!
 //! Owns: every connection that this shard's ring accepted, for life.
 //! Never: does anything itself; it answers events with actions, and outboxes with what to send.
-//! Invariant: a connection that is not `Cut` has a deadline in the wheel whenever its phase has one.
+//! Invariant: a connection that is not `Cut` has a deadline in the wheel whenever its phase has
+//! one.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -214,8 +215,8 @@ impl GatewayShard {
         self.drain.as_ref().is_some_and(Vec::is_empty) && self.connections.open_count == 0
     }
 
-    /// Every client is closed with 3001, spread over a time, so that they do not come to the other nodes
-    /// at once.
+    /// Every client is closed with 3001, spread over a time, so that they do not come to the other
+    /// nodes at once.
     fn begin_drain(&mut self, over: Duration, now: Now) {
         let ids: Vec<ConnectionId> = self.connections.ids().collect();
         self.drain_interval = over / u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1);

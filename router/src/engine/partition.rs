@@ -2,8 +2,9 @@
 //!
 //! Owns: every channel whose name hashes to it.
 //! Never: a socket, a clock, or a decision about a client's rights.
-//! Invariant: what it says to one gateway about one channel is in the order in which it happened, so that
-//! an answer to `Subscribe` divides publications into those before and those behind its position.
+//! Invariant: what it says to one gateway about one channel is in the order in which it happened,
+//! so that an answer to `Subscribe` divides publications into those before and those behind its
+//! position.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
