@@ -25,6 +25,8 @@ pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a close frame or the last response, the peer has this long to close its side.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The body of a request must be complete within this time of its head.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection that only speaks HTTP may be idle between requests.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -555,7 +555,8 @@ fn recover(
     since: &Position,
     publications_max: usize,
 ) -> Option<Vec<Arc<Publication>>> {
-    if since.epoch != channel.position.epoch {
+    // A client that never learned the epoch vouches for its offset alone.
+    if !since.epoch.is_empty() && since.epoch != channel.position.epoch {
         return None;
     }
     match channel.window.since(since.offset, channel.position.offset) {
