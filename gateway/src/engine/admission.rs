@@ -41,7 +41,7 @@ impl GatewayShard {
             return;
         }
         let admitted = match request.path {
-            WEBSOCKET_PATH => self.admit_client(id, request, now),
+            WEBSOCKET_PATH if self.config.websocket => self.admit_client(id, request, now),
             ECHO_PATH if self.config.websocket_echo => self.admit_echo(id, request, now),
             _ => {
                 self.serve(id, now);

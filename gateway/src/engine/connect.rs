@@ -80,7 +80,11 @@ impl GatewayShard {
             let refusal = Rejection::Close(CloseReason::BadRequest);
             return if is_allowed { Ok(ConnectClaims::default()) } else { Err(refusal) };
         }
-        self.verifier.connection(&connect.token, now.unix_seconds()).map_err(Rejection::from)
+        let claims = self.verifier.connection(&connect.token, now.unix_seconds())?;
+        if claims.user.is_empty() && !self.config.anonymous_tokens {
+            return Err(Rejection::Close(CloseReason::PermissionDenied));
+        }
+        Ok(claims)
     }
 
     fn await_keys(&mut self, id: ConnectionId, command: u32, raw: &[u8], now: Now) {
