@@ -7,17 +7,14 @@
 //!
 //! Every `unsafe` of this crate that hands memory to the kernel rests on one of these:
 //!
-//! 1. **Sends.** The bytes are in the slot's [`SendBuffer`] from submission to completion. The
-//! buffer is
-//!    moved (a counted pointer or a `Vec`), its bytes are not. A slot's buffer leaves only when the
+//! 1. **Sends.** The bytes are in the slot's [`SendBuffer`] from submission to completion. The buffer
+//!    is moved (a counted pointer or a `Vec`), its bytes are not. A slot's buffer leaves only when the
 //!    completion of its send has arrived, and a slot is closed only when it has none.
 //! 2. **Receives.** The kernel writes to buffers in the buffer ring. A buffer is ours from the
-//! completion
-//!    that names it until it is pushed again; [`crate::buffers`] counts both.
+//!    completion that names it until it is pushed again; [`crate::buffers`] counts both.
 //! 3. **Peer addresses and the bell.** Both are read into boxes that live as long as the ring.
 //! 4. **The end.** `Drop` cancels everything and waits until no operation is in flight. Should the
-//! kernel
-//!    not finish in time, the memory is leaked rather than freed under it.
+//!    kernel not finish in time, the memory is leaked rather than freed under it.
 //!
 //! A completion carries its slot's generation. One whose generation is not the slot's belongs to a
 //! connection that is gone, and only gives its receive buffer back.
