@@ -7,9 +7,9 @@
 //!
 //! Every `unsafe` of this crate that hands memory to the kernel rests on one of these:
 //!
-//! 1. **Sends.** The bytes are in the slot's [`SendBuffer`] from submission to completion. The buffer
-//!    is moved (a counted pointer or a `Vec`), its bytes are not. A slot's buffer leaves only when the
-//!    completion of its send has arrived, and a slot is closed only when it has none.
+//! 1. **Sends.** The bytes are in the slot's [`SendBuffer`] from submission to completion. The
+//!    buffer is moved (a counted pointer or a `Vec`), its bytes are not. A slot's buffer leaves only
+//!    when the completion of its send has arrived, and a slot is closed only when it has none.
 //! 2. **Receives.** The kernel writes to buffers in the buffer ring. A buffer is ours from the
 //!    completion that names it until it is pushed again; [`crate::buffers`] counts both.
 //! 3. **Peer addresses and the bell.** Both are read into boxes that live as long as the ring.
