@@ -8,8 +8,8 @@
 //! Every `unsafe` of this crate that hands memory to the kernel rests on one of these:
 //!
 //! 1. **Sends.** The bytes are in the slot's [`SendBuffer`] from submission to completion. The
-//!    buffer is moved (a counted pointer or a `Vec`), its bytes are not. A slot's buffer leaves only
-//!    when the completion of its send has arrived, and a slot is closed only when it has none.
+//!    buffer is moved (a counted pointer or a `Vec`), its bytes are not. A slot's buffer leaves
+//!    only when the completion of its send has arrived; a slot is closed only when it has none.
 //! 2. **Receives.** The kernel writes to buffers in the buffer ring. A buffer is ours from the
 //!    completion that names it until it is pushed again; [`crate::buffers`] counts both.
 //! 3. **Peer addresses and the bell.** Both are read into boxes that live as long as the ring.
@@ -282,8 +282,24 @@ impl Ring {
                 self.bell_armed = false;
                 None
             }
-            Operation::Shutdown | Operation::Cancel => None,
+            Operation::Shutdown => self.on_shutdown(arrived),
+            Operation::Cancel => None,
         }
+    }
+
+    fn on_shutdown(&mut self, arrived: Arrived) -> Option<Completion> {
+        let Tag { slot, generation, .. } = arrived.tag;
+        let state = self.slots.get(slot, generation).expect("a slot outlives its shutdown");
+        state.shutdowns_count -= 1;
+        self.finish_if_quiet(slot, generation);
+        None
+    }
+
+    fn shut_down(&mut self, connection: ConnectionId, how: i32) {
+        let (slot, generation) = (connection.slot(), connection.generation());
+        let Some(state) = self.slots.get(slot, generation) else { return };
+        state.shutdowns_count += 1;
+        self.push(entries::shutdown(Tag::new(Operation::Shutdown, slot, generation), how));
     }
 
     fn on_receive(&mut self, arrived: Arrived) -> Option<Completion> {
@@ -527,8 +543,7 @@ impl Io for Ring {
 
     fn shutdown_write(&mut self, connection: ConnectionId) {
         self.open(connection);
-        let tag = Tag::new(Operation::Shutdown, connection.slot(), connection.generation());
-        self.push(entries::shutdown(tag, libc::SHUT_WR));
+        self.shut_down(connection, libc::SHUT_WR);
     }
 
     fn close(&mut self, connection: ConnectionId) {
@@ -539,8 +554,7 @@ impl Io for Ring {
             self.finish_if_quiet(connection.slot(), connection.generation());
         } else {
             // Ends an armed receive with EOF and a waiting send with EPIPE.
-            let tag = Tag::new(Operation::Shutdown, connection.slot(), connection.generation());
-            self.push(entries::shutdown(tag, libc::SHUT_RDWR));
+            self.shut_down(connection, libc::SHUT_RDWR);
         }
     }
 }

@@ -52,12 +52,15 @@ pub(crate) struct SlotState {
     pub(crate) wanted: bool,
     /// A cancellation of the armed receive is with the kernel.
     pub(crate) cancelling: bool,
+    /// Shutdowns with the kernel. It runs them on a worker thread, which looks the socket up by its
+    /// slot: were the slot given to the next client meanwhile, that one would be shut down.
+    pub(crate) shutdowns_count: u8,
 }
 
 impl SlotState {
     /// True if nothing but a close may still be with the kernel.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.send.is_none() && self.receive != Receive::Armed
+        self.send.is_none() && self.receive != Receive::Armed && self.shutdowns_count == 0
     }
 }
 

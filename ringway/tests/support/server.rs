@@ -153,6 +153,8 @@ pub struct Client {
     stream: TcpStream,
     frames: ServerFrames,
     waiting: Vec<u8>,
+    /// Bytes read behind the upgrade.
+    pub bytes_read: u64,
 }
 
 impl Client {
@@ -172,7 +174,7 @@ impl Client {
         }
         let head = String::from_utf8(head).expect("UTF-8");
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        Self { stream, frames: ServerFrames::new(), waiting: Vec::new() }
+        Self { stream, frames: ServerFrames::new(), waiting: Vec::new(), bytes_read: 0 }
     }
 
     pub fn send(&mut self, text: &str) {
@@ -184,37 +186,56 @@ impl Client {
 
     pub fn receive(&mut self) -> Received {
         loop {
-            let mut input: &[u8] = &self.waiting;
-            let found = self.frames.next(&mut input).expect("frames by the rules");
-            let received = found.map(|frame| match frame.opcode {
-                Opcode::Close => {
-                    let code = frame.payload.get(..2).map(|two| [two[0], two[1]]);
-                    Received::Close(code.map_or(1005, u16::from_be_bytes))
-                }
-                _ => Received::Text(String::from_utf8_lossy(frame.payload).into_owned()),
-            });
-            let left = input.to_vec();
-            self.waiting = left;
-            if let Some(received) = received {
+            if let Some(received) = self.receive_some(4096) {
                 return received;
-            }
-            let mut buffer = [0; 4096];
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Received::Ended,
-                Ok(count) => self.waiting.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                    return Received::Ended;
-                }
-                Err(error) => panic!("nothing came: {error}"),
             }
         }
     }
 
-    /// The next text; anything else is a failure.
+    /// What is there already, or one read of at most so many bytes. `None`: no whole frame yet.
+    pub fn receive_some(&mut self, at_most: u64) -> Option<Received> {
+        if let Some(received) = self.next_frame() {
+            return Some(received);
+        }
+        let mut buffer = [0; 4096];
+        let length = at_most.clamp(1, 4096) as usize;
+        match self.stream.read(&mut buffer[..length]) {
+            Ok(0) => return Some(Received::Ended),
+            Ok(count) => {
+                self.bytes_read += count as u64;
+                self.waiting.extend_from_slice(&buffer[..count]);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                return Some(Received::Ended);
+            }
+            Err(error) => panic!("nothing came: {error}"),
+        }
+        self.next_frame()
+    }
+
+    fn next_frame(&mut self) -> Option<Received> {
+        let mut input: &[u8] = &self.waiting;
+        let found = self.frames.next(&mut input).expect("frames by the rules");
+        let received = found.map(|frame| match frame.opcode {
+            Opcode::Close => {
+                let code = frame.payload.get(..2).map(|two| [two[0], two[1]]);
+                Received::Close(code.map_or(1005, u16::from_be_bytes))
+            }
+            _ => Received::Text(String::from_utf8_lossy(frame.payload).into_owned()),
+        });
+        let left = input.to_vec();
+        self.waiting = left;
+        received
+    }
+
+    /// The next text that is no ping, which is answered; anything else is a failure.
     pub fn text(&mut self) -> String {
-        match self.receive() {
-            Received::Text(text) => text,
-            other => panic!("a text was expected, not {other:?}"),
+        loop {
+            match self.receive() {
+                Received::Text(text) if text == "{}" => self.send("{}"),
+                Received::Text(text) => return text,
+                other => panic!("a text was expected, not {other:?}"),
+            }
         }
     }
 
