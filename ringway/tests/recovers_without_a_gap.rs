@@ -1,8 +1,8 @@
-//! Goal: 10,000 times a connection is cut at a random byte and resumed while publishing goes on, and
-//! no client misses, repeats or reorders a publication; outside the window, `recovered` is honestly
-//! false.
-//! Method: clients keep their own ledgers. They read a random number of bytes, so that cuts fall into
-//! the middle of frames, drop the socket, and come back with their last position.
+//! Goal: 10,000 times a connection is cut at a random byte and resumed while publishing goes on,
+//! and no client misses, repeats or reorders a publication; outside the window, `recovered` is
+//! honestly false.
+//! Method: clients keep their own ledgers. They read a random number of bytes, so that cuts fall
+//! into the middle of frames, drop the socket, and come back with their last position.
 
 #[path = "support/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
