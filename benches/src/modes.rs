@@ -210,11 +210,10 @@ pub(crate) fn fanout(target: &Target, settings: &Fanout) -> io::Result<Value> {
             sent_at.push(Instant::now());
             clients.all[0].send(&publication)?;
         }
-        if let Some(index) = bystander.filter(|_| !ping_is_out) {
-            if pinged_at.elapsed() > Duration::from_millis(1) {
-                (pinged_at, ping_is_out) = (Instant::now(), true);
-                clients.all[index].send(&ping)?;
-            }
+        let is_due = !ping_is_out && pinged_at.elapsed() > Duration::from_millis(1);
+        if let Some(index) = bystander.filter(|_| is_due) {
+            (pinged_at, ping_is_out) = (Instant::now(), true);
+            clients.all[index].send(&ping)?;
         }
         clients.turn(Duration::from_millis(1), |index, client, bytes| {
             let ended = client.frames.feed(bytes);
@@ -259,7 +258,12 @@ fn pss(pid: u32) -> io::Result<u64> {
 }
 
 /// Clients that stay.
-pub(crate) fn idle(target: &Target, dialect: Dialect, path: &str, hold: Duration) -> io::Result<Value> {
+pub(crate) fn idle(
+    target: &Target,
+    dialect: Dialect,
+    path: &str,
+    hold: Duration,
+) -> io::Result<Value> {
     let before = target.server_pid.map(pss).transpose()?;
     let script = |_| match wire::format_of(dialect) {
         Some(format) => Script {

@@ -70,6 +70,11 @@ impl Bell {
         self.shared.flag.announce();
     }
 
+    /// Has the owner announced its sleep, and nobody woken it since?
+    pub fn is_asleep(&self) -> bool {
+        self.shared.flag.is_announced()
+    }
+
     /// The owner is awake.
     pub fn announce_awake(&self) {
         self.shared.flag.retract();
@@ -94,15 +99,31 @@ pub struct Endpoint<T> {
     /// Shards that were sent something since the last [`Endpoint::flush`].
     touched: Vec<bool>,
     next_source: usize,
+    reserved: usize,
+}
+
+/// How large lanes are.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneSize {
+    /// Messages in one lane.
+    pub messages_max: usize,
+    /// Of those, places that only final messages may take.
+    pub reserved: usize,
+}
+
+impl Default for LaneSize {
+    fn default() -> Self {
+        Self { messages_max: limits::LANE_MESSAGES_MAX, reserved: limits::LANE_RESERVED_FOR_FINAL }
+    }
 }
 
 /// Lanes between `bells.len()` shards, an end for each.
-pub fn mesh<T>(bells: &[Bell], messages_max: usize) -> Vec<Endpoint<T>> {
+pub fn mesh<T>(bells: &[Bell], size: LaneSize) -> Vec<Endpoint<T>> {
     let count = bells.len();
     assert!(count > 0 && count <= usize::from(u8::MAX));
-    assert!(messages_max > limits::LANE_RESERVED_FOR_FINAL);
+    assert!(size.messages_max > size.reserved);
     let lane = |source: usize, target: usize| {
-        let places = if source == target { 1 } else { messages_max };
+        let places = if source == target { 1 } else { size.messages_max };
         Arc::new(ArrayQueue::new(places))
     };
     let lanes: Vec<Vec<_>> =
@@ -115,6 +136,7 @@ pub fn mesh<T>(bells: &[Bell], messages_max: usize) -> Vec<Endpoint<T>> {
             bells: bells.to_vec(),
             touched: vec![false; count],
             next_source: 0,
+            reserved: size.reserved,
         })
         .collect()
 }
@@ -138,7 +160,7 @@ impl<T> Endpoint<T> {
     pub fn send(&mut self, target: ShardId, class: Class, message: T) -> Result<(), T> {
         assert!(target != self.shard, "what stays on the shard takes no lane");
         let lane = &self.outgoing[usize::from(target.0)];
-        let open = lane.capacity() - limits::LANE_RESERVED_FOR_FINAL;
+        let open = lane.capacity() - self.reserved;
         if class == Class::Recoverable && lane.len() >= open {
             return Err(message);
         }
@@ -182,7 +204,7 @@ impl<T> Endpoint<T> {
     /// Has the lane to `target` places for recoverable messages, and more than a few?
     pub fn has_room(&self, target: ShardId) -> bool {
         let lane = &self.outgoing[usize::from(target.0)];
-        lane.len() < (lane.capacity() - limits::LANE_RESERVED_FOR_FINAL) / 2
+        lane.len() < (lane.capacity() - self.reserved) / 2
     }
 
     /// Messages that wait in the lane to `target`.
@@ -247,15 +269,16 @@ mod tests {
 
     #[test]
     fn recoverable_messages_cannot_take_the_reserve() {
-        let capacity = limits::LANE_RESERVED_FOR_FINAL + 10;
-        let mut ends = mesh::<usize>(&bells(2), capacity);
+        let capacity = 30;
+        let size = LaneSize { messages_max: capacity, reserved: 20 };
+        let mut ends = mesh::<usize>(&bells(2), size);
         let target = ShardId(1);
         let mut accepted = 0;
         while ends[0].send(target, Class::Recoverable, accepted).is_ok() {
             accepted += 1;
         }
         assert_eq!(accepted, 10);
-        for number in 0..limits::LANE_RESERVED_FOR_FINAL {
+        for number in 0..20 {
             ends[0].send(target, Class::Final, 10 + number).unwrap();
         }
         assert_eq!(ends[0].send(target, Class::Final, 7), Err(7), "full is full");
@@ -267,7 +290,7 @@ mod tests {
 
     #[test]
     fn sources_take_turns() {
-        let mut ends = mesh::<u8>(&bells(3), limits::LANE_MESSAGES_MAX);
+        let mut ends = mesh::<u8>(&bells(3), LaneSize::default());
         for number in 0..2 {
             ends[0].send(ShardId(2), Class::Final, number).unwrap();
             ends[1].send(ShardId(2), Class::Final, 10 + number).unwrap();

@@ -25,6 +25,11 @@ impl SleepFlag {
         fence(Ordering::SeqCst);
     }
 
+    /// Does the announcement stand? Only the sleeper may rely on it; others may be late.
+    pub fn is_announced(&self) -> bool {
+        self.sleeping.load(Ordering::Relaxed)
+    }
+
     /// The sleeper is awake, for whatever reason.
     pub fn retract(&self) {
         self.sleeping.store(false, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 //! Method: loom runs every interleaving of sender and sleeper, on the very source of `SleepFlag`.
 
 #[path = "../src/sleep.rs"]
+#[expect(unreachable_pub, dead_code, reason = "it is public in its own crate")]
 mod sleep;
 
 mod sync {

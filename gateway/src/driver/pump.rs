@@ -223,7 +223,8 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
 
     fn conclude(&mut self, outcome: Outcome, now: Now) {
         self.act(now);
-        let Outcome::Call(call) = outcome else { return };
+        let Outcome::Call(mut call) = outcome else { return };
+        call.peer = self.parts.engine.peer_of(call.connection);
         if let Err(HttpCall { connection, .. }) = self.parts.service.call(*call) {
             const BUSY: &str = "the service is busy\n";
             let head = ResponseHead {

@@ -279,7 +279,7 @@ impl GatewayShard {
             skip_history: false,
             idempotency_key: None,
         };
-        self.to_router(id, command, channel, Request::Publish(Box::new(request)));
+        self.ask_router(id, command, channel, Request::Publish(Box::new(request)));
         Ok(())
     }
 
@@ -296,7 +296,7 @@ impl GatewayShard {
         let user = session.user.clone();
         access::may(verb, self.asks(id, channel, &user), &options)?;
         self.count_in_flight(id)?;
-        self.to_router(id, command, channel, request);
+        self.ask_router(id, command, channel, request);
         Ok(())
     }
 
@@ -317,11 +317,11 @@ impl GatewayShard {
         self.count_in_flight(id)?;
         let request =
             Request::Rpc(Box::new(RpcRequest { method: (&*rpc.method).into(), data, caller }));
-        self.to_router(id, command, &user, request);
+        self.ask_router(id, command, &user, request);
         Ok(())
     }
 
-    fn to_router(&mut self, id: ConnectionId, command: u32, channel: &str, request: Request) {
+    fn ask_router(&mut self, id: ConnectionId, command: u32, channel: &str, request: Request) {
         // A channel that is known here has its name already.
         let channel = match self.channels.find(channel) {
             Some(index) => self.channels.name(index).clone(),

@@ -73,6 +73,10 @@ impl SpareBuffers {
 pub(crate) struct Outbox {
     /// The first segment lies here, so that one message costs no allocation.
     head: Option<Segment>,
+    #[expect(
+        clippy::box_collection,
+        reason = "a deque is four words, and most connections have none"
+    )]
     tail: Option<Box<VecDeque<Segment>>>,
     queued_bytes: u32,
     in_flight_bytes: u32,

@@ -169,6 +169,11 @@ impl GatewayShard {
         self.connections.sends_waiting()
     }
 
+    /// Where a connection comes from.
+    pub fn peer_of(&mut self, connection: ConnectionId) -> Option<std::net::SocketAddr> {
+        self.connections.find(connection)?.peer.as_deref().copied()
+    }
+
     /// Is this connection still the one in its slot?
     pub fn holds(&mut self, connection: ConnectionId) -> bool {
         self.connections.find(connection).is_some()

@@ -443,14 +443,14 @@ impl GatewayShard {
         let is_meant =
             |client: &Option<Box<str>>| client.as_ref().is_none_or(|client| **client == *name);
         match command {
-            UserCommand::Disconnect { code, reason, client, except } => {
-                if is_meant(client) && !except.contains(&name) {
-                    let counted = match protocol::close::reconnects(*code) {
-                        true => CloseReason::ForceReconnect,
-                        false => CloseReason::ForceNoReconnect,
-                    };
-                    self.close_with(id, counted, Some(*code), reason, now);
-                }
+            UserCommand::Disconnect { code, reason, client, except }
+                if is_meant(client) && !except.contains(&name) =>
+            {
+                let counted = match protocol::close::reconnects(*code) {
+                    true => CloseReason::ForceReconnect,
+                    false => CloseReason::ForceNoReconnect,
+                };
+                self.close_with(id, counted, Some(*code), reason, now);
             }
             UserCommand::Unsubscribe { channel, client } if is_meant(client) => {
                 let all = channel.is_empty();

@@ -20,7 +20,7 @@ use gateway::driver::{Control, Pump, PumpParts, Service, SystemClock};
 use gateway::engine::{GatewayShard, ShardOptions, TokenVerifier};
 use protocol::ids::{PartitionId, ShardId};
 use router::engine::{Partition, PartitionOptions};
-use shard::lanes::{Bell, Endpoint, Inbox, mesh};
+use shard::lanes::{Bell, Endpoint, Inbox, LaneSize, mesh};
 use shard::placement::{Placement, pin_to};
 use shard::{Ring, RingOptions};
 
@@ -95,7 +95,7 @@ impl Node {
             .map_err(|error| StartError(bind_sentence(options.address, &error)))?;
         let bells = (0..count).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>();
         let bells = bells.map_err(|error| StartError(format!("no eventfd: {error}")))?;
-        let endpoints = mesh(&bells, shard::limits::LANE_MESSAGES_MAX);
+        let endpoints = mesh(&bells, LaneSize::default());
         let shards: Vec<ShardHandle> = bells
             .iter()
             .map(|bell| ShardHandle {
@@ -149,11 +149,14 @@ impl Node {
     }
 }
 
+/// Makes the HTTP service of one shard, on its thread.
+type MakeService<S> = Box<dyn Fn(ShardId, &ShardHandle) -> S + Send + Sync>;
+
 struct Shared<S> {
     options: NodeOptions,
     placement: Placement,
     clock: SystemClock,
-    service: Box<dyn Fn(ShardId, &ShardHandle) -> S + Send + Sync>,
+    service: MakeService<S>,
     load_keys: Arc<dyn Fn() + Send + Sync>,
 }
 

@@ -23,7 +23,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The routes of the page.
-pub fn routes() -> Router {
+pub(super) fn routes() -> Router {
     let mut router = Router::new();
     for &(path, kind, bytes) in FILES {
         router = router.route(path, get(move || async move { file(kind, bytes) }));

@@ -1,0 +1,56 @@
+//! What an operator reads when the server has started.
+
+use std::net::SocketAddr;
+
+use shard::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS_COUNT};
+
+use crate::node::NodeOptions;
+use crate::settings::Settings;
+use crate::token;
+
+/// Seconds for which the printed token is good.
+const TOKEN_TTL_SECONDS: u64 = 24 * 3600;
+
+/// Logs limits and memory, and prints where the server listens. With made-up secrets, prints those that a
+/// person needs to try it.
+pub(super) fn started(
+    settings: &Settings,
+    options: &NodeOptions,
+    address: SocketAddr,
+    operators: Option<SocketAddr>,
+) {
+    let buffers = u64::from(RECEIVE_BUFFERS_COUNT) * u64::from(RECEIVE_BUFFER_BYTES);
+    tracing::info!(
+        driver = "io_uring",
+        shards = options.shards_count,
+        partitions = options.partitions_count,
+        connections_max = u64::from(options.connections_per_shard) * u64::from(options.shards_count),
+        receive_buffer_bytes = buffers * u64::from(options.shards_count),
+        outbox_bytes_max_per_connection = settings.gateway.outbox_bytes_max,
+        message_bytes_max = settings.gateway.message_bytes_max,
+        "limits"
+    );
+    println!("Ringway {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    if let Some(operators) = operators {
+        println!("  metrics  http://{operators}/metrics");
+    }
+    if settings.development {
+        development(settings, address);
+    }
+}
+
+fn development(settings: &Settings, address: SocketAddr) {
+    println!();
+    println!("  DEVELOPMENT MODE: no configuration was given. Loopback only, secrets made up for this");
+    println!("  start, every channel open to every client. Do not expose it.");
+    println!();
+    if let Some(secret) = &settings.connection_tokens.hmac
+        && let Ok(token) = token::connection(secret, "guest", TOKEN_TTL_SECONDS)
+    {
+        println!("  page     http://{address}/#token={token}");
+        println!("  token    {token}");
+    }
+    if let Some(key) = settings.api.keys.first() {
+        println!("  API key  {}", key.expose());
+    }
+}

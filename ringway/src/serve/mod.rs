@@ -1,0 +1,203 @@
+//! `ringway serve`: settings in, a node that runs until it is told to end.
+
+mod announce;
+mod jwks;
+mod logs;
+mod reload;
+mod tokens;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use gateway::driver::Control;
+use gateway::engine::TokenVerifier;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shard::limits::{CONNECTIONS_PER_RING_MAX, DESCRIPTORS_RESERVED};
+use shard::placement::Placement;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::node::backend::LocalBackend;
+use crate::node::http::{ClientRoutes, client_port, operator_port};
+use crate::node::service::TowerService;
+use crate::node::{Node, NodeOptions};
+use crate::settings::{Settings, Sources};
+use reload::Reloading;
+use router::api::{ApiAccess, ApiKeys};
+
+/// Runs all tiers in this process until it is told to end. A reload reads `sources` again.
+///
+/// # Errors
+///
+/// One sentence: why the server could not start or had to stop.
+pub fn serve(settings: Settings, sources: Sources) -> Result<(), String> {
+    logs::start(settings.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // The API is far from the hot path; the cores belong to the shards.
+        .worker_threads(2)
+        .thread_name("service")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no threads for the HTTP service: {error}"))?;
+    runtime.block_on(run(settings, sources))
+}
+
+async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
+    let verifier = tokens::verifier(&settings)?;
+    let operators = bind_operators(settings.metrics).await?;
+    let options = node_options(&settings, verifier.clone())?;
+    let routes: Arc<OnceLock<Router>> = Arc::default();
+    let (keys_wanted, keys_asked) = tokio::sync::mpsc::channel(1);
+    let runtime = tokio::runtime::Handle::current();
+    let shard_routes = routes.clone();
+    let service = move |_, shard: &crate::node::ShardHandle| {
+        let _entered = runtime.enter();
+        TowerService::start(shard_routes.clone(), shard.gateway.clone())
+    };
+    // One request stands for all: a full channel means that keys are asked for already.
+    let load_keys = move || drop(keys_wanted.try_send(()));
+    let node = Node::start(&options, service, load_keys).map_err(|error| error.to_string())?;
+    let uid = format!("{:016x}", options.seed);
+    let name = settings.gateway.node_name.to_string();
+    let namespaces = settings.gateway.namespaces.clone();
+    let shards = node.shards.clone();
+    let backend =
+        LocalBackend::new(shards.clone(), options.partitions_count, namespaces, name, uid);
+    let serves = ClientRoutes {
+        api: api_access(&settings),
+        page: true,
+        health: settings.health || settings.development,
+    };
+    // Set once, here: the shards answered 503 until now.
+    drop(routes.set(client_port(&backend, serves)));
+    if let Some((listener, _)) = operators.listener {
+        let router = operator_port(&backend);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+    let keys = jwks::Keys::new(verifier, &settings, shards.clone());
+    tokio::spawn(keys.run(keys_asked));
+    announce::started(&settings, &options, node.address, operators.address);
+    let reloading = Reloading { settings, sources, backend, shards };
+    until_told_to_end(node, reloading).await
+}
+
+/// The operators' listener, bound before clients are let in.
+struct Operators {
+    listener: Option<(tokio::net::TcpListener, ())>,
+    address: Option<SocketAddr>,
+}
+
+async fn bind_operators(address: Option<SocketAddr>) -> Result<Operators, String> {
+    let Some(address) = address else {
+        return Ok(Operators { listener: None, address: None });
+    };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
+        format!(
+            "{address} (metrics.address) cannot be bound: {error}; set another address, or \
+             `metrics.address = \"\"` for none"
+        )
+    })?;
+    let address = listener.local_addr().ok();
+    Ok(Operators { listener: Some((listener, ())), address })
+}
+
+fn node_options(
+    settings: &Settings,
+    verifier: Arc<dyn TokenVerifier>,
+) -> Result<NodeOptions, String> {
+    let placement = Placement::of_this_process();
+    let shards = settings.shards.unwrap_or(placement.shards_count);
+    let shards_count =
+        u8::try_from(shards).map_err(|_| format!("{shards} shards are more than 255"))?;
+    Ok(NodeOptions {
+        address: settings.listen,
+        shards_count,
+        partitions_count: settings.partitions,
+        connections_per_shard: descriptors_per_ring(),
+        // With a core of its own each; a shard that shares one is better left to the scheduler.
+        pins: usize::from(shards_count) <= placement.cores.len() && placement.cores.len() > 1,
+        gateway: Arc::new(settings.gateway.clone()),
+        verifier,
+        seed: random_seed()?,
+    })
+}
+
+/// Raises RLIMIT_NOFILE as far as this process may, and sizes a ring's table by it: each table may have
+/// that many places, and its direct descriptors do not count against the process.
+fn descriptors_per_ring() -> u32 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = setrlimit(Resource::Nofile, raised);
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
+    allowed.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, CONNECTIONS_PER_RING_MAX)
+}
+
+fn random_seed() -> Result<u64, String> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| "the system has no random numbers".to_owned())?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn api_access(settings: &Settings) -> Option<ApiAccess> {
+    if !settings.api.enabled {
+        return None;
+    }
+    if settings.api.insecure {
+        return Some(ApiAccess::Everybody);
+    }
+    let keys = settings.api.keys.iter().map(|key| key.expose().as_bytes().to_vec());
+    let keys = ApiKeys::new(keys.collect(), gateway::auth::constant_time_eq);
+    Some(ApiAccess::Keys(Arc::new(keys)))
+}
+
+/// Reloads on SIGHUP, drains on SIGTERM and SIGINT, ends with the node.
+async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), String> {
+    let no_signals = |error| format!("signals cannot be received: {error}");
+    let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let drain = reloading.settings.drain;
+    let timeout = reloading.settings.shutdown_timeout;
+    let shards = node.shards.clone();
+    let mut ended = tokio::task::spawn_blocking(move || node.join());
+    loop {
+        tokio::select! {
+            result = &mut ended => return end_of(result),
+            _ = hang_up.recv() => reloading.reload(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!(drain_seconds = drain.as_secs_f64(), "shutting down: clients are sent away");
+    for shard in &shards {
+        let mut control = Control::Drain(drain);
+        while let Err(back) = shard.gateway.send(control) {
+            control = back;
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::select! {
+        result = &mut ended => {
+            tracing::info!("shut down");
+            end_of(result)
+        }
+        () = tokio::time::sleep(timeout) => {
+            tracing::warn!("clients are left after shutdown.timeout; ending without them");
+            std::process::exit(0);
+        }
+        _ = terminate.recv() => std::process::exit(1),
+        _ = interrupt.recv() => std::process::exit(1),
+    }
+}
+
+fn end_of(
+    result: Result<std::io::Result<()>, tokio::task::JoinError>,
+) -> Result<(), String> {
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(format!("a shard ended: {error}; restart the server")),
+        Err(error) => Err(format!("a shard ended: {error}; restart the server")),
+    }
+}
