@@ -25,10 +25,9 @@ export class Server {
   static async start(configName, changes = {}) {
     const file = readFileSync(join(ROOT, 'tests/configs', configName), 'utf8');
     const config = merge(JSON.parse(file), changes);
-    const [port, internalPort] = [await freePort(), await freePort()];
-    config.http_server = merge(config.http_server ?? {}, {
-      address: '127.0.0.1', port, internal_address: '127.0.0.1', internal_port: internalPort,
-    });
+    const [port, metricsPort] = [await freePort(), await freePort()];
+    config.http_server = { ...config.http_server, address: '127.0.0.1', port };
+    config.metrics = { address: `127.0.0.1:${metricsPort}` };
     const server = new Server();
     server.config = config;
     server.port = port;
