@@ -1,12 +1,13 @@
 //! What an operator reads when the server has started.
 
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use shard::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS_COUNT};
 
 use crate::node::NodeOptions;
 use crate::settings::Settings;
-use crate::token;
+use crate::token::{self, Grant};
 
 /// Seconds for which the printed token is good.
 const TOKEN_TTL_SECONDS: u64 = 24 * 3600;
@@ -24,7 +25,8 @@ pub(super) fn started(
         driver = "io_uring",
         shards = options.shards_count,
         partitions = options.partitions_count,
-        connections_max = u64::from(options.connections_per_shard) * u64::from(options.shards_count),
+        connections_max =
+            u64::from(options.connections_per_shard) * u64::from(options.shards_count),
         receive_buffer_bytes = buffers * u64::from(options.shards_count),
         outbox_bytes_max_per_connection = settings.gateway.outbox_bytes_max,
         message_bytes_max = settings.gateway.message_bytes_max,
@@ -41,12 +43,15 @@ pub(super) fn started(
 
 fn development(settings: &Settings, address: SocketAddr) {
     println!();
-    println!("  DEVELOPMENT MODE: no configuration was given. Loopback only, secrets made up for this");
+    println!(
+        "  DEVELOPMENT MODE: no configuration was given. Loopback only, secrets made up for this"
+    );
     println!("  start, every channel open to every client. Do not expose it.");
     println!();
-    if let Some(secret) = &settings.connection_tokens.hmac
-        && let Ok(token) = token::connection(secret, "guest", TOKEN_TTL_SECONDS)
-    {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (user, channel, expires_at) = ("guest", None, Some(unix + TOKEN_TTL_SECONDS));
+    let grant = Grant { user, channel, issued_at: unix, expires_at };
+    if let Ok(token) = token::mint(&settings.connection_tokens, grant) {
         println!("  page     http://{address}/#token={token}");
         println!("  token    {token}");
     }

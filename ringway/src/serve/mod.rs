@@ -55,7 +55,9 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
         TowerService::start(shard_routes.clone(), shard.gateway.clone())
     };
     // One request stands for all: a full channel means that keys are asked for already.
-    let load_keys = move || drop(keys_wanted.try_send(()));
+    let load_keys = move || {
+        let _ = keys_wanted.try_send(());
+    };
     let node = Node::start(&options, service, load_keys).map_err(|error| error.to_string())?;
     let uid = format!("{:016x}", options.seed);
     let name = settings.gateway.node_name.to_string();
@@ -135,8 +137,7 @@ fn descriptors_per_ring() -> u32 {
 
 fn random_seed() -> Result<u64, String> {
     let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| "the system has no random numbers".to_owned())?;
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "the system has no random numbers".to_owned())?;
     Ok(u64::from_ne_bytes(bytes))
 }
 
@@ -192,9 +193,7 @@ async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), S
     }
 }
 
-fn end_of(
-    result: Result<std::io::Result<()>, tokio::task::JoinError>,
-) -> Result<(), String> {
+fn end_of(result: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), String> {
     match result {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(format!("a shard ended: {error}; restart the server")),

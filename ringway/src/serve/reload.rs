@@ -21,6 +21,10 @@ pub(super) struct Reloading {
 impl Reloading {
     /// Reads the sources again. If anything is wrong with them, nothing changes.
     pub(super) fn reload(&mut self) {
+        if self.settings.development {
+            tracing::warn!("development mode has no configuration to reload");
+            return;
+        }
         let loaded = match Settings::load(&self.sources) {
             Ok(loaded) => loaded,
             Err(refusal) => {

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use gateway::auth::{
-    KeySet, Keys, StaticKeys, TokenRules, USER_CLAIM_DEFAULT, Verifier, VerifyingKey,
-};
+use gateway::auth::{KeySet, Keys, StaticKeys, TokenRules, Verifier, VerifyingKey};
 
 use crate::settings::{Settings, TokenKeys};
 
@@ -24,7 +22,9 @@ fn rules(path: &str, from: &TokenKeys) -> Result<TokenRules, String> {
     let mut rules = TokenRules::new(keys(path, from)?);
     rules.audience = from.audience.clone();
     rules.issuer = from.issuer.clone();
-    rules.user_claim = from.user_id_claim.clone().unwrap_or_else(|| USER_CLAIM_DEFAULT.to_owned());
+    if let Some(claim) = &from.user_id_claim {
+        rules.user_claim.clone_from(claim);
+    }
     Ok(rules)
 }
 

@@ -1,0 +1,221 @@
+//! What the operator types, and what it answers.
+//!
+//! Exit codes: 0 it worked, 1 it failed, 2 the command line or the configuration is wrong. Answers
+//! go to standard output, everything else to standard error.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{Flags, Loaded, Place, Problem, Settings, Sources};
+use crate::token::{self, Grant};
+use crate::{doctor, limits, serve};
+
+/// A real-time connection server that speaks the Centrifuge protocol.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ringway", version, args_conflicts_with_subcommands = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArguments,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Run all tiers in one process. The default.
+    Serve(ServeArguments),
+    /// Report everything that is wrong with a configuration.
+    CheckConfig(ConfigArguments),
+    /// Mint a token for a user, signed with the configured HMAC secret.
+    Token(TokenArguments),
+    /// Say what on this host will hurt, worst first.
+    Doctor(ConfigArguments),
+}
+
+#[derive(Args, Clone, Debug)]
+struct ConfigArguments {
+    /// The configuration: TOML, YAML or JSON.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Start without the options of Centrifugo that Ringway does not serve.
+    #[arg(long)]
+    allow_unsupported: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+struct ServeArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Address of the client port (http_server.address).
+    #[arg(long, short, value_name = "ADDRESS")]
+    address: Option<String>,
+    /// The client port (http_server.port).
+    #[arg(long, short, value_name = "PORT")]
+    port: Option<String>,
+    /// Least important messages that are written (log.level).
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+struct TokenArguments {
+    /// The configuration that has the secret.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The user the token is for.
+    #[arg(long, short)]
+    user: String,
+    /// Make a subscription token for this channel.
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Option<String>,
+    /// How long the token holds. Zero: without end.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600,
+          value_parser = clap::value_parser!(u64).range(0..=limits::TOKEN_TTL_SECONDS_MAX))]
+    ttl: u64,
+    /// Print a JSON object with the token and its end.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a command did not work: the exit code and what standard error gets.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+/// Does what the operator typed.
+pub fn run(line: CommandLine) -> ExitCode {
+    let done = match line.command.unwrap_or(Command::Serve(line.serve)) {
+        Command::Serve(arguments) => serve_with(arguments),
+        Command::CheckConfig(arguments) => check_config(arguments),
+        Command::Token(arguments) => mint_token(&arguments),
+        Command::Doctor(arguments) => examine(arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.text.lines() {
+                eprintln!("{line}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn serve_with(arguments: ServeArguments) -> Result<(), Failure> {
+    let flags =
+        Flags { address: arguments.address, port: arguments.port, log_level: arguments.log_level };
+    let sources = sources(arguments.config, flags);
+    let loaded = load(&sources)?;
+    warn(&loaded.warnings);
+    serve::serve(loaded.settings, sources)
+        .map_err(|sentence| Failure::failed(format!("error: {sentence}")))
+}
+
+fn check_config(arguments: ConfigArguments) -> Result<(), Failure> {
+    let name = arguments.config.as_ref().map(|path| path.display().to_string());
+    let loaded = load(&sources(arguments, Flags::default()))?;
+    warn(&loaded.warnings);
+    match name {
+        Some(name) => println!("{name} is in order."),
+        None => println!("The environment and the defaults are in order; no file was given."),
+    }
+    Ok(())
+}
+
+fn mint_token(arguments: &TokenArguments) -> Result<(), Failure> {
+    let config = ConfigArguments { config: arguments.config.clone(), allow_unsupported: true };
+    let settings = load(&sources(config, Flags::default()))?.settings;
+    if settings.development {
+        return Err(Failure::usage(
+            "error: there is no secret to sign with; name the server's configuration with \
+             --config, or set RINGWAY_CLIENT_TOKEN_HMAC_SECRET_KEY",
+        ));
+    }
+    let keys = match arguments.channel {
+        Some(_) => &settings.subscription_tokens,
+        None => &settings.connection_tokens,
+    };
+    let issued_at = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_| Failure::failed("error: the clock of this host is before 1970; set it"))?
+        .as_secs();
+    let expires_at = (arguments.ttl > 0).then(|| issued_at + arguments.ttl);
+    let channel = arguments.channel.as_deref();
+    let grant = Grant { user: &arguments.user, channel, issued_at, expires_at };
+    let token = token::mint(keys, grant).map_err(|token::NoHmacKey| {
+        Failure::usage(
+            "error: the configuration has no hmac_secret_key for these tokens; give one, or let \
+             whoever holds the private key mint them",
+        )
+    })?;
+    if arguments.json {
+        println!("{}", serde_json::json!({ "token": token, "expires_at": expires_at }));
+    } else {
+        println!("{token}");
+    }
+    Ok(())
+}
+
+fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
+    let settings = load(&sources(arguments, Flags::default()))?.settings;
+    let report = doctor::examine(&settings);
+    print!("{report}");
+    if report.is_healthy() { Ok(()) } else { Err(Failure::failed("")) }
+}
+
+fn sources(arguments: ConfigArguments, flags: Flags) -> Sources {
+    let sources = Sources::of_this_process(arguments.config, flags);
+    Sources { allows_unsupported: arguments.allow_unsupported, ..sources }
+}
+
+fn load(sources: &Sources) -> Result<Loaded, Failure> {
+    Settings::load(sources).map_err(|refusal| {
+        let lines = refusal.problems.iter().map(|problem| format!("error: {problem}"));
+        Failure::usage(lines.collect::<Vec<_>>().join("\n"))
+    })
+}
+
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        if warning.place == Place::Default {
+            eprintln!("warning: {}: {}", warning.path, warning.sentence);
+        } else {
+            eprintln!("warning: {warning}");
+        }
+    }
+}
+
+impl Failure {
+    fn failed(text: impl Into<String>) -> Self {
+        Self { code: 1, text: text.into() }
+    }
+
+    fn usage(text: impl Into<String>) -> Self {
+        Self { code: 2, text: text.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default() {
+        let line = CommandLine::try_parse_from(["ringway", "--port", "9"]).unwrap();
+        assert!(line.command.is_none());
+        assert_eq!(line.serve.port.as_deref(), Some("9"));
+        let line = CommandLine::try_parse_from(["ringway", "serve", "-c", "a.json"]).unwrap();
+        assert!(matches!(line.command, Some(Command::Serve(_))));
+    }
+}

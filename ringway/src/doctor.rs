@@ -1,0 +1,355 @@
+//! What on this host will hurt, worst first: reading the host is one part, judging it another.
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+
+use rustix::process::{Resource, getrlimit};
+use shard::placement::Placement;
+
+use crate::settings::Settings;
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    host: Host,
+    findings: Vec<Finding>,
+}
+
+/// One thing that hurts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How much.
+    pub pain: Pain,
+    /// What is so.
+    pub what: String,
+    /// Why it hurts.
+    pub why: &'static str,
+    /// What to do.
+    pub fix: String,
+}
+
+/// How much something hurts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pain {
+    /// The server does not start.
+    Stops,
+    /// Connections are refused or lost under load.
+    Loses,
+    /// It works, at a price.
+    Costs,
+}
+
+/// What the judgement rests on.
+#[derive(Clone, Debug)]
+struct Host {
+    kernel: String,
+    ring_refusal: Option<String>,
+    ring_disabled: u64,
+    files_soft: u64,
+    files_hard: u64,
+    backlog_max: u64,
+    conntrack_max: Option<u64>,
+    huge_pages: String,
+    memory_bytes: u64,
+    available_bytes: u64,
+    cores_count: usize,
+    shards_count: usize,
+}
+
+/// What a configuration asks of the host.
+#[derive(Clone, Debug)]
+struct Needs {
+    connections: u64,
+    shards_count: usize,
+    listeners: Vec<(&'static str, SocketAddr)>,
+}
+
+/// Examines this host for a server with these settings.
+pub fn examine(settings: &Settings) -> Report {
+    let host = Host::read();
+    let needs = Needs::of(settings, &host);
+    let mut findings = judge(&host, &needs);
+    findings.extend(needs.listeners.iter().filter_map(|(option, address)| {
+        let error = TcpListener::bind(address).err()?;
+        Some(Finding {
+            pain: Pain::Stops,
+            what: format!("{address} ({option}) cannot be listened on: {error}"),
+            why: "the server needs the port for itself",
+            fix: format!("stop what holds it (`ss -ltnp`), or change {option}"),
+        })
+    }));
+    findings.sort_by_key(|finding| finding.pain);
+    Report { host, findings }
+}
+
+impl Report {
+    /// Will the server start and keep its connections?
+    pub fn is_healthy(&self) -> bool {
+        self.findings.iter().all(|finding| finding.pain == Pain::Costs)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = &self.host;
+        writeln!(
+            f,
+            "Linux {}, {} cores for {} shards, {} MiB of memory ({} MiB available), \
+             {} files ({} at most)\n",
+            host.kernel,
+            host.cores_count,
+            host.shards_count,
+            host.memory_bytes >> 20,
+            host.available_bytes >> 20,
+            host.files_soft,
+            host.files_hard,
+        )?;
+        for (index, finding) in self.findings.iter().enumerate() {
+            let pain = match finding.pain {
+                Pain::Stops => "stops the server",
+                Pain::Loses => "loses connections",
+                Pain::Costs => "costs something",
+            };
+            writeln!(f, "{}. {} ({pain})", index + 1, finding.what)?;
+            writeln!(f, "   why: {}", finding.why)?;
+            writeln!(f, "   fix: {}", finding.fix)?;
+        }
+        if self.findings.is_empty() {
+            writeln!(f, "Nothing here will hurt.")?;
+        }
+        Ok(())
+    }
+}
+
+impl Needs {
+    fn of(settings: &Settings, host: &Host) -> Self {
+        let connections = match settings.gateway.connections_max {
+            0 => CONNECTIONS_EXPECTED,
+            limit => u64::from(limit),
+        };
+        let mut listeners = vec![("http_server.port", settings.listen)];
+        listeners.extend(settings.metrics.map(|address| ("metrics.address", address)));
+        let shards_count = settings.shards.unwrap_or(host.shards_count);
+        Self { connections, shards_count, listeners }
+    }
+}
+
+impl Host {
+    fn read() -> Self {
+        let number =
+            |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let files = getrlimit(Resource::Nofile);
+        let memory = text("/proc/meminfo");
+        let placement = Placement::of_this_process();
+        Self {
+            kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+            ring_refusal: shard::probe::probe().err().map(|refusal| refusal.to_string()),
+            ring_disabled: number("/proc/sys/kernel/io_uring_disabled").unwrap_or(0),
+            files_soft: files.current.unwrap_or(u64::MAX),
+            files_hard: files.maximum.unwrap_or(u64::MAX),
+            backlog_max: number("/proc/sys/net/core/somaxconn").unwrap_or(u64::MAX),
+            conntrack_max: number("/proc/sys/net/netfilter/nf_conntrack_max"),
+            huge_pages: chosen(&text("/sys/kernel/mm/transparent_hugepage/enabled")),
+            memory_bytes: memory_line(&memory, "MemTotal:"),
+            available_bytes: memory_line(&memory, "MemAvailable:"),
+            cores_count: placement.cores.len(),
+            shards_count: placement.shards_count,
+        }
+    }
+}
+
+fn judge(host: &Host, needs: &Needs) -> Vec<Finding> {
+    let checks =
+        [ring, files, backlog, conntrack, memory, ring_switch, huge_pages, too_many_shards];
+    checks.iter().filter_map(|check| check(host, needs)).collect()
+}
+
+fn ring(host: &Host, _: &Needs) -> Option<Finding> {
+    let refusal = host.ring_refusal.as_ref()?;
+    let (what, fix) = refusal.split_once("; ").unwrap_or((refusal, "run a newer kernel"));
+    Some(Finding {
+        pain: Pain::Stops,
+        what: what.to_owned(),
+        why: "every socket is driven by io_uring",
+        fix: fix.to_owned(),
+    })
+}
+
+fn files(host: &Host, needs: &Needs) -> Option<Finding> {
+    // A ring's table of direct descriptors may have as many entries as the process may have files.
+    let needed = needs.connections.div_ceil(needs.shards_count as u64) + FILES_BESIDE;
+    (host.files_soft < needed).then(|| Finding {
+        pain: Pain::Loses,
+        what: format!(
+            "this process may have {} files, and {} connections on {} shards need {needed}",
+            host.files_soft, needs.connections, needs.shards_count
+        ),
+        why: "RLIMIT_NOFILE limits a ring's table of sockets; further connections are refused",
+        fix: if host.files_hard >= needed {
+            format!("run `ulimit -n {needed}` first, or set LimitNOFILE={needed} in the unit")
+        } else {
+            format!(
+                "the hard limit is {}: set LimitNOFILE={needed} in the unit, or `nofile` in \
+                 /etc/security/limits.conf",
+                host.files_hard
+            )
+        },
+    })
+}
+
+fn backlog(host: &Host, _: &Needs) -> Option<Finding> {
+    (host.backlog_max < BACKLOG_MIN).then(|| Finding {
+        pain: Pain::Loses,
+        what: format!("net.core.somaxconn is {}", host.backlog_max),
+        why: "when many clients return at once, the kernel drops connections it cannot queue",
+        fix: format!("run `sysctl net.core.somaxconn={BACKLOG_MIN}`"),
+    })
+}
+
+fn conntrack(host: &Host, needs: &Needs) -> Option<Finding> {
+    let entries = host.conntrack_max.filter(|entries| *entries < needs.connections)?;
+    Some(Finding {
+        pain: Pain::Loses,
+        what: format!(
+            "net.netfilter.nf_conntrack_max is {entries}, below {} connections",
+            needs.connections
+        ),
+        why: "the firewall drops packets of connections it has no entry for",
+        fix: format!(
+            "run `sysctl net.netfilter.nf_conntrack_max={}`, or exempt the client port",
+            needs.connections * 2
+        ),
+    })
+}
+
+fn memory(host: &Host, needs: &Needs) -> Option<Finding> {
+    let needed = needs.connections * CONNECTION_BYTES;
+    (host.available_bytes < needed).then(|| Finding {
+        pain: Pain::Loses,
+        what: format!(
+            "{} MiB of memory are available, and {} idle connections need {} MiB",
+            host.available_bytes >> 20,
+            needs.connections,
+            needed >> 20
+        ),
+        why: "kernel and server keep 7.5 KiB for a connection before anything waits for it",
+        fix: format!(
+            "set client.connection_limit to {} or add memory",
+            host.available_bytes / CONNECTION_BYTES
+        ),
+    })
+}
+
+fn ring_switch(host: &Host, _: &Needs) -> Option<Finding> {
+    let is_restricted = host.ring_disabled == 1 && host.ring_refusal.is_none();
+    is_restricted.then(|| Finding {
+        pain: Pain::Costs,
+        what: "kernel.io_uring_disabled is 1".to_owned(),
+        why: "only privileged users and kernel.io_uring_group may use the ring",
+        fix: "run the server as the user who ran this, or `sysctl kernel.io_uring_disabled=0`"
+            .to_owned(),
+    })
+}
+
+fn huge_pages(host: &Host, _: &Needs) -> Option<Finding> {
+    (host.huge_pages == "always").then(|| Finding {
+        pain: Pain::Costs,
+        what: "transparent huge pages are always on".to_owned(),
+        why: "tables that are half empty take memory in steps of 2 MiB",
+        fix: "run `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`".to_owned(),
+    })
+}
+
+fn too_many_shards(host: &Host, needs: &Needs) -> Option<Finding> {
+    (needs.shards_count > host.shards_count).then(|| Finding {
+        pain: Pain::Costs,
+        what: format!(
+            "{} shards are configured, and cores or quota are good for {}",
+            needs.shards_count, host.shards_count
+        ),
+        why: "shards that share a core wait for each other",
+        fix: "set shards to 0".to_owned(),
+    })
+}
+
+/// The word in brackets: `always [madvise] never`.
+fn chosen(text: &str) -> String {
+    let between = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    between.map(|(word, _)| word.to_owned()).unwrap_or_default()
+}
+
+/// A line of /proc/meminfo, which counts in KiB.
+fn memory_line(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(u64::MAX >> 10) << 10
+}
+
+/// Connections that a server without `client.connection_limit` is examined for.
+const CONNECTIONS_EXPECTED: u64 = 100_000;
+/// Files besides connections: logs, listeners, rings, wake-ups.
+const FILES_BESIDE: u64 = 1_024;
+/// Connections the kernel should queue while the server is busy.
+const BACKLOG_MIN: u64 = 4_096;
+/// Memory of an idle connection, kernel and TLS counted: DESIGN.md, section 1.
+const CONNECTION_BYTES: u64 = 7_680;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good_host() -> Host {
+        Host {
+            kernel: "6.12.0".to_owned(),
+            ring_refusal: None,
+            ring_disabled: 0,
+            files_soft: 1_048_576,
+            files_hard: 1_048_576,
+            backlog_max: 4_096,
+            conntrack_max: None,
+            huge_pages: "madvise".to_owned(),
+            memory_bytes: 8 << 30,
+            available_bytes: 8 << 30,
+            cores_count: 4,
+            shards_count: 4,
+        }
+    }
+
+    fn needs() -> Needs {
+        Needs { connections: 100_000, shards_count: 4, listeners: Vec::new() }
+    }
+
+    #[test]
+    fn a_good_host_has_no_findings() {
+        assert_eq!(judge(&good_host(), &needs()), []);
+    }
+
+    #[test]
+    fn everything_that_hurts_is_said_with_its_fix() {
+        let host = Host {
+            ring_refusal: Some("io_uring is off; switch it on".to_owned()),
+            files_soft: 1_024,
+            files_hard: 4_096,
+            backlog_max: 128,
+            conntrack_max: Some(65_536),
+            huge_pages: "always".to_owned(),
+            available_bytes: 1 << 20,
+            shards_count: 2,
+            ..good_host()
+        };
+        let findings = judge(&host, &needs());
+        assert_eq!(findings.len(), 7);
+        assert!(findings.iter().all(|finding| !finding.fix.is_empty()));
+        assert_eq!((findings[0].what.as_str(), findings[0].pain), ("io_uring is off", Pain::Stops));
+        assert!(findings[1].fix.contains("LimitNOFILE=26024"), "{:?}", findings[1]);
+    }
+
+    #[test]
+    fn files_of_the_kernel_are_read() {
+        assert_eq!(chosen("always [madvise] never\n"), "madvise");
+        assert_eq!(memory_line("MemTotal:  16 kB\nMemAvailable: 8 kB\n", "MemAvailable:"), 8_192);
+        let host = Host::read();
+        assert!(host.memory_bytes > 0 && host.cores_count > 0 && !host.kernel.is_empty());
+    }
+}

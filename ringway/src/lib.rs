@@ -1,0 +1,11 @@
+//! The program: command line, configuration and start-up; the only place where tiers are put
+//! together.
+
+pub mod command_line;
+pub mod doctor;
+pub mod limits;
+pub mod node;
+pub mod secret;
+pub mod serve;
+pub mod settings;
+pub mod token;

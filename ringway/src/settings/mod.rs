@@ -1,0 +1,254 @@
+//! The configuration: read once, turned into typed values or a clear refusal, immutable from then
+//! on.
+//!
+//! ```text
+//! file ──► document (tree with positions) ─┐
+//! environment ─────────────────────────────┼─► reading ─► values ─► building ─► Settings
+//! flags ───────────────────────────────────┘      ▲                    │
+//!                                              options              relations
+//! ```
+//!
+//! All problems are reported, not only the first. [`options`] is the one table that says what
+//! exists.
+
+mod building;
+mod development;
+mod difference;
+mod document;
+mod environment;
+mod json;
+mod keys;
+mod nearest;
+pub mod options;
+mod problem;
+mod reading;
+pub mod reference;
+mod relations;
+mod toml;
+mod values;
+mod yaml;
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use gateway::config::GatewayConfig;
+
+pub use difference::{Change, Difference};
+pub use document::Position;
+pub use keys::TokenKeys;
+pub use problem::{Place, Problem, Refusal};
+
+use crate::limits;
+use crate::secret::Secret;
+use difference::Effective;
+use document::{Format, Value};
+use reading::{Reading, Said, Speaker};
+
+/// Everything an operator decided, with defaults for everything else.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// No file and no credentials were given: loopback only, with secrets made up at start.
+    pub development: bool,
+    /// The client port (`http_server.address`, `http_server.port`). Port zero: any free one.
+    pub listen: SocketAddr,
+    /// Where operators find metrics and health (`metrics.address`); `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Least important messages that are written (`log.level`).
+    pub log_level: LogLevel,
+    /// What concerns clients, for every gateway shard.
+    pub gateway: GatewayConfig,
+    /// Which transports are served.
+    pub transports: Transports,
+    /// Keys and rules of connection tokens (`client.token`).
+    pub connection_tokens: TokenKeys,
+    /// Keys and rules of subscription tokens: those of `client.subscription_token` if it is
+    /// enabled, those of `client.token` otherwise.
+    pub subscription_tokens: TokenKeys,
+    /// Accept connection tokens without a user (`client.disallow_anonymous_connection_tokens`).
+    pub anonymous_tokens: bool,
+    /// The HTTP API.
+    pub api: ApiSettings,
+    /// Serve `/health` on the client port as well (`health.enabled`).
+    pub health: bool,
+    /// Shards (`shards`); `None`: one per core that this process may use.
+    pub shards: Option<usize>,
+    /// Router partitions (`partitions`).
+    pub partitions: u16,
+    /// Most publications in one answer to `history` (`client.history_max_publication_limit`).
+    /// The limit of a recovery is in [`GatewayConfig`].
+    pub history_publications_max: u32,
+    /// Clients are sent away over this time (`shutdown.drain`).
+    pub drain: Duration,
+    /// The process ends after this time (`shutdown.timeout`), at least [`Self::drain`].
+    pub shutdown_timeout: Duration,
+    /// Each option as it holds, for [`Settings::difference`].
+    effective: BTreeMap<String, Effective>,
+}
+
+/// Least important messages that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Which transports are served on the client port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transports {
+    /// `/connection/websocket` (unless `websocket.disabled`).
+    pub websocket: bool,
+    /// `/connection/http_stream` (`http_stream.enabled`).
+    pub http_stream: bool,
+    /// `/connection/sse` (`sse.enabled`).
+    pub sse: bool,
+}
+
+impl Transports {
+    /// `/emulation` takes what clients of the two streams send.
+    pub fn emulation(self) -> bool {
+        self.http_stream || self.sse
+    }
+}
+
+/// The HTTP API of backends (`http_api`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// Serve it at all.
+    pub enabled: bool,
+    /// A caller must send one of these. Without any, only [`Self::insecure`] lets callers in.
+    pub keys: Vec<Secret>,
+    /// Callers need no key.
+    pub insecure: bool,
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// Variables of the environment; those that do not begin with `RINGWAY_` are left alone.
+    pub environment: Vec<(String, String)>,
+    /// Flags of the command line, which have the last word.
+    pub flags: Flags,
+    /// Start without the options of Centrifugo that Ringway does not serve.
+    pub allows_unsupported: bool,
+}
+
+/// Options that the command line may set.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--address`.
+    pub address: Option<String>,
+    /// `--port`.
+    pub port: Option<String>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
+}
+
+/// Settings and what there is to remark about them.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// What is accepted, but not without a remark.
+    pub warnings: Vec<Problem>,
+}
+
+impl Sources {
+    /// The sources of this process.
+    pub fn of_this_process(file: Option<PathBuf>, flags: Flags) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { file, environment, flags, allows_unsupported: false }
+    }
+}
+
+impl Settings {
+    /// Reads all sources.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, in the order of the file.
+    pub fn load(sources: &Sources) -> Result<Loaded, Refusal> {
+        let mut reading = Reading::new(sources.allows_unsupported);
+        let is_development =
+            sources.file.is_none() && !environment::bring_credentials(&sources.environment);
+        if is_development {
+            development::give(&mut reading.values);
+        }
+        if let Some(file) = &sources.file {
+            read_file(&mut reading, file);
+        }
+        environment::read(&mut reading, &sources.environment);
+        read_flags(&mut reading, &sources.flags);
+        let folder = sources.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let settings = building::build(&mut reading, folder, is_development);
+        problem::sort(&mut reading.problems);
+        problem::sort(&mut reading.warnings);
+        if reading.problems.is_empty() {
+            Ok(Loaded { settings, warnings: reading.warnings })
+        } else {
+            Err(Refusal { problems: reading.problems })
+        }
+    }
+
+    /// What changed from `old` to `new`, for a reload.
+    pub fn difference(old: &Self, new: &Self) -> Difference {
+        difference::between(&old.effective, &new.effective)
+    }
+}
+
+fn read_file(reading: &mut Reading, path: &Path) {
+    let name = path.display().to_string();
+    let speaker = Speaker::File(name.as_str().into());
+    let place = speaker.place(Position { line: 1, column: 1 });
+    let text = match read_limited(path) {
+        Ok(text) => text,
+        Err(sentence) => return reading.problem(&place, "", sentence),
+    };
+    match Format::of(path, &text).read(&text) {
+        Ok(node) => {
+            let Value::Table(entries) = &node.value else { unreachable!("a document is a table") };
+            reading.read_table(&speaker, "", entries);
+        }
+        Err(fault) => reading.problem(&speaker.place(fault.at), "", fault.sentence),
+    }
+}
+
+/// The text of a file of at most [`limits::FILE_BYTES_MAX`], or why there is none.
+fn read_limited(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    file.take(limits::FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if text.len() as u64 > limits::FILE_BYTES_MAX {
+        return Err(format!("is larger than {} bytes", limits::FILE_BYTES_MAX));
+    }
+    Ok(text)
+}
+
+fn read_flags(reading: &mut Reading, flags: &Flags) {
+    let said = [
+        ("--address", "http_server.address", &flags.address),
+        ("--port", "http_server.port", &flags.port),
+        ("--log-level", "log.level", &flags.log_level),
+    ];
+    for (flag, path, words) in said {
+        let Some(words) = words else { continue };
+        let row = options::find(path).expect("the table has every option that a flag sets");
+        if let Some(given) = reading.offer(row, path, &Place::Flag(flag), Said::Words(words)) {
+            reading.values.global.give(row, given);
+        }
+    }
+}

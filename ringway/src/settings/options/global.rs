@@ -1,0 +1,409 @@
+//! Options outside of channels, a table for each part of the file.
+
+use super::{Kind, OptionRow, Service};
+use crate::limits;
+use protocol::limits as wire;
+
+/// Every table, in the order of docs/CONFIGURATION.md.
+pub(super) const TABLES: &[&[OptionRow]] =
+    &[SERVER, CLIENT, TOKEN, SUBSCRIPTION_TOKEN, CHANNEL, TRANSPORTS, API, OPERATION, ABSENT];
+
+const fn flag(path: &'static str, doc: &'static str) -> OptionRow {
+    OptionRow::new(path, Kind::Flag, "false", doc)
+}
+
+const fn duration(path: &'static str, default: &'static str, doc: &'static str) -> OptionRow {
+    OptionRow::new(path, Kind::DURATION, default, doc)
+}
+
+const fn text(path: &'static str, doc: &'static str) -> OptionRow {
+    OptionRow::new(path, Kind::Text, "", doc)
+}
+
+const fn secret(path: &'static str, doc: &'static str) -> OptionRow {
+    OptionRow::new(path, Kind::Secret, "", doc)
+}
+
+const fn secret_file(path: &'static str, doc: &'static str) -> OptionRow {
+    OptionRow::new(path, Kind::SecretFile, "", doc).ours()
+}
+
+const fn file(path: &'static str, doc: &'static str) -> OptionRow {
+    OptionRow::new(path, Kind::File, "", doc).ours()
+}
+
+const fn count(path: &'static str, default: &'static str, doc: &'static str) -> OptionRow {
+    OptionRow::new(path, Kind::integer(0, i32::MAX as i64, ""), default, doc)
+}
+
+const TLS: &str = "TLS is not part of this version; let a proxy in front end it";
+const INTERNAL: &str = "there is no internal port; metrics and health have `metrics.address`";
+
+const SERVER: &[OptionRow] = &[
+    OptionRow::new(
+        "http_server.address",
+        Kind::Address,
+        "",
+        "Address of the client port. Empty: every IPv4 interface.",
+    )
+    .restart(),
+    OptionRow::new(
+        "http_server.port",
+        Kind::integer(0, 65_535, ""),
+        "8000",
+        "The client port. Zero: any free one.",
+    )
+    .restart(),
+    OptionRow::unsupported("http_server.internal_address", INTERNAL),
+    OptionRow::unsupported("http_server.internal_port", INTERNAL),
+    OptionRow::unsupported("http_server.tls", TLS),
+    OptionRow::unsupported("http_server.tls_autocert", TLS),
+    OptionRow::unsupported("http_server.tls_external", TLS),
+    OptionRow::unsupported("http_server.internal_tls", TLS),
+    OptionRow::unsupported("http_server.http3", TLS),
+    OptionRow::unsupported("http_server.h2c_external", "HTTP/1.1 is served; leave h2c to a proxy"),
+    OptionRow::new(
+        "log.level",
+        Kind::Choice(&["trace", "debug", "info", "warn", "error", "fatal", "none"]),
+        "info",
+        "Least important messages that are written. `fatal` is read as `error`.",
+    )
+    .restart(),
+    OptionRow::unsupported("log.file", "the log goes to standard error; redirect it"),
+];
+
+const CLIENT: &[OptionRow] = &[
+    OptionRow::new(
+        "client.allowed_origins",
+        Kind::Texts,
+        "",
+        "Origins of pages that may connect, each whole; `*`: all. Empty: this host's pages only.",
+    ),
+    flag("client.insecure", "No tokens and every permission for clients. Never in production."),
+    flag(
+        "client.allow_anonymous_connect_without_token",
+        "Clients may connect without a token, as anonymous ones.",
+    ),
+    flag(
+        "client.disallow_anonymous_connection_tokens",
+        "Refuse connection tokens that name no user.",
+    ),
+    duration("client.ping_interval", "25s", "Time between pings of the server. Zero: none."),
+    OptionRow::new(
+        "client.pong_timeout",
+        Kind::Duration { min_ms: 1 },
+        "8s",
+        "A ping must be answered within this time, which must be below the interval.",
+    ),
+    OptionRow::new(
+        "client.stale_close_delay",
+        Kind::Duration { min_ms: 1 },
+        "10s",
+        "A new connection must send `connect` within this time.",
+    ),
+    duration(
+        "client.expired_close_delay",
+        "25s",
+        "Time for a client to refresh after its token expired.",
+    ),
+    duration(
+        "client.expired_sub_close_delay",
+        "25s",
+        "Time for a client to refresh a subscription after its token expired.",
+    ),
+    OptionRow::new(
+        "client.channel_limit",
+        Kind::integer(1, 1_000_000, ""),
+        "128",
+        "Most channels of one connection.",
+    ),
+    OptionRow::new(
+        "client.queue_max_size",
+        Kind::integer(limits::OUTBOX_BYTES_MIN, limits::OUTBOX_BYTES_MAX, "bytes"),
+        "1048576",
+        "Most bytes that may wait for one slow client. Its cost in memory is the same.",
+    ),
+    count("client.connection_limit", "0", "Most connections of this process. Zero: the table."),
+    count("client.user_connection_limit", "0", "Most connections of one user. Zero: no limit."),
+    OptionRow::new(
+        "client.history_max_publication_limit",
+        Kind::integer(1, wire::HISTORY_PUBLICATIONS_MAX as i64, "publications"),
+        "300",
+        "Most publications in one answer to `history`.",
+    ),
+    OptionRow::new(
+        "client.recovery_max_publication_limit",
+        Kind::integer(1, wire::HISTORY_PUBLICATIONS_MAX as i64, "publications"),
+        "300",
+        "Most publications in one recovery.",
+    ),
+    count("client.command_rate", "0", "Commands per second of one connection. Zero: no limit.")
+        .ours(),
+    count("client.command_burst", "0", "Commands at once. Zero: one second's worth.").ours(),
+    count(
+        "client.user_rate",
+        "0",
+        "Publications and calls per second of all connections of one user. Zero: no limit.",
+    )
+    .ours(),
+    count("client.user_burst", "0", "Publications and calls at once. Zero: one second's worth.")
+        .ours(),
+    flag(
+        "client.subscribe_to_user_personal_channel.enabled",
+        "Subscribe each user to a channel of their own on connect.",
+    ),
+    text(
+        "client.subscribe_to_user_personal_channel.personal_channel_namespace",
+        "The namespace of personal channels. Empty: none.",
+    ),
+    flag(
+        "client.subscribe_to_user_personal_channel.single_connection",
+        "Only the newest connection of a user stays.",
+    ),
+    OptionRow::new("client.insecure_skip_token_signature_verify", Kind::Flag, "false", "").serving(
+        Service::Never("anyone could be any user; for trials use `client.insecure` on loopback"),
+    ),
+    OptionRow::ignored("client.concurrency", "each connection lives on one core, without threads"),
+    OptionRow::ignored("client.presence_update_interval", "presence is kept by the connection"),
+    OptionRow::ignored("client.channel_position_check_delay", "positions are always checked"),
+    OptionRow::ignored("client.channel_position_max_time_lag", "positions are always checked"),
+    OptionRow::unsupported(
+        "client.connection_rate_limit",
+        "new connections are not limited per second; limit them in the firewall",
+    ),
+    OptionRow::unsupported("client.connect_include_server_time", "the reply carries no time"),
+    OptionRow::unsupported(
+        "client.user_id_http_header",
+        "headers do not identify users; let the backend mint connection tokens",
+    ),
+    OptionRow::unsupported(
+        "client.connect_code_to_unidirectional_disconnect",
+        "there are no unidirectional transports",
+    ),
+    OptionRow::unsupported("client.proxy", PROXY),
+];
+
+const PROXY: &str = "there are no proxies to a backend; use tokens and the HTTP API";
+const REGEX: &str = "give the one value that is allowed instead of a pattern";
+const JWKS_CHECK: &str = "issuer and audience patterns do not exist here";
+
+const TOKEN: &[OptionRow] = &[
+    secret("client.token.hmac_secret_key", "Key of HS256, HS384 and HS512 tokens."),
+    secret_file("client.token.hmac_secret_key_file", "The same, from a file."),
+    secret("client.token.hmac_previous_secret_key", "The key before the last change of it."),
+    OptionRow::new(
+        "client.token.hmac_previous_secret_key_valid_until",
+        Kind::integer(0, i64::MAX, "seconds since 1970"),
+        "0",
+        "The previous key is refused from then on. Zero: never.",
+    ),
+    text("client.token.rsa_public_key", "Public key of RS256, RS384 and RS512 tokens, PEM."),
+    file("client.token.rsa_public_key_file", "The same, from a file."),
+    text("client.token.ecdsa_public_key", "Public key of ES256 and ES384 tokens, PEM."),
+    file("client.token.ecdsa_public_key_file", "The same, from a file."),
+    text("client.token.eddsa_public_key", "Public key of EdDSA tokens, PEM.").ours(),
+    file("client.token.eddsa_public_key_file", "The same, from a file."),
+    text("client.token.jwks_public_endpoint", "URL of a JSON Web Key Set."),
+    file("client.token.jwks_file", "File with a JSON Web Key Set."),
+    text("client.token.audience", "Tokens must be meant for this `aud`."),
+    text("client.token.issuer", "Tokens must come from this `iss`."),
+    text("client.token.user_id_claim", "Claim that names the user. Empty: `sub`."),
+    OptionRow::unsupported("client.token.audience_regex", REGEX),
+    OptionRow::unsupported("client.token.issuer_regex", REGEX),
+    OptionRow::ignored("client.token.insecure_skip_jwks_endpoint_safety_check", JWKS_CHECK),
+];
+
+const SUBSCRIPTION_TOKEN: &[OptionRow] = &[
+    flag(
+        "client.subscription_token.enabled",
+        "Subscription tokens have keys of their own, below. Otherwise `client.token` holds.",
+    ),
+    secret("client.subscription_token.hmac_secret_key", "As in `client.token`."),
+    secret_file("client.subscription_token.hmac_secret_key_file", "As in `client.token`."),
+    secret("client.subscription_token.hmac_previous_secret_key", "As in `client.token`."),
+    OptionRow::new(
+        "client.subscription_token.hmac_previous_secret_key_valid_until",
+        Kind::integer(0, i64::MAX, "seconds since 1970"),
+        "0",
+        "As in `client.token`.",
+    ),
+    text("client.subscription_token.rsa_public_key", "As in `client.token`."),
+    file("client.subscription_token.rsa_public_key_file", "As in `client.token`."),
+    text("client.subscription_token.ecdsa_public_key", "As in `client.token`."),
+    file("client.subscription_token.ecdsa_public_key_file", "As in `client.token`."),
+    text("client.subscription_token.eddsa_public_key", "As in `client.token`.").ours(),
+    file("client.subscription_token.eddsa_public_key_file", "As in `client.token`."),
+    text("client.subscription_token.jwks_public_endpoint", "As in `client.token`."),
+    file("client.subscription_token.jwks_file", "As in `client.token`."),
+    text("client.subscription_token.audience", "As in `client.token`."),
+    text("client.subscription_token.issuer", "As in `client.token`."),
+    text("client.subscription_token.user_id_claim", "As in `client.token`."),
+    OptionRow::unsupported("client.subscription_token.audience_regex", REGEX),
+    OptionRow::unsupported("client.subscription_token.issuer_regex", REGEX),
+    OptionRow::ignored(
+        "client.subscription_token.insecure_skip_jwks_endpoint_safety_check",
+        JWKS_CHECK,
+    ),
+];
+
+const NAMES: &str = "the signs in channel names are part of the protocol here";
+
+const CHANNEL: &[OptionRow] = &[
+    OptionRow::new(
+        "channel.history_meta_ttl",
+        Kind::Duration { min_ms: 1000 },
+        "720h",
+        "How long a position outlives the last publication, unless a namespace says otherwise.",
+    ),
+    OptionRow::new("channel.max_length", Kind::integer(1, 255, "bytes"), "255", "")
+        .serving(Service::Fixed(&["255"], "channel names may have 255 bytes")),
+    OptionRow::fixed("channel.private_prefix", &["$"], NAMES),
+    OptionRow::fixed("channel.namespace_boundary", &[":"], NAMES),
+    OptionRow::fixed("channel.user_boundary", &["#"], NAMES),
+    OptionRow::fixed("channel.user_separator", &[","], NAMES),
+    OptionRow::fixed(
+        "channel.publication_data_format",
+        &["", "json"],
+        "payloads are not checked here; let the publisher check them",
+    ),
+    OptionRow::unsupported("channel.proxy", PROXY),
+];
+
+const PREFIX: &str = "every transport is served at its usual path; let a proxy in front rename it";
+const BODY: &str = "request bodies are limited by `websocket.message_size_limit`";
+const RING: &str = "the ring has its own buffers";
+const COMPRESSION: &str = "messages are not compressed in this version";
+
+const fn body(path: &'static str) -> OptionRow {
+    OptionRow::new(path, Kind::integer(0, i64::MAX, "bytes"), "65536", "")
+        .serving(Service::Fixed(&["65536", "0"], BODY))
+}
+
+const TRANSPORTS: &[OptionRow] = &[
+    flag("websocket.disabled", "Do not serve `/connection/websocket`."),
+    OptionRow::new(
+        "websocket.message_size_limit",
+        Kind::integer(1, wire::MESSAGE_BYTES_MAX as i64, "bytes"),
+        "65536",
+        "Largest message of a client, on every transport.",
+    ),
+    OptionRow::fixed("websocket.handler_prefix", &["/connection/websocket"], PREFIX),
+    OptionRow::unsupported("websocket.compression", COMPRESSION),
+    OptionRow::ignored("websocket.compression_min_size", COMPRESSION),
+    OptionRow::ignored("websocket.compression_level", COMPRESSION),
+    OptionRow::ignored("websocket.decompressed_message_size_limit", COMPRESSION),
+    OptionRow::ignored("websocket.read_buffer_size", RING),
+    OptionRow::ignored("websocket.use_write_buffer_pool", RING),
+    OptionRow::ignored("websocket.write_buffer_size", RING),
+    OptionRow::ignored("websocket.write_timeout", "a send that stalls for 10 s is closed as slow"),
+    flag("http_stream.enabled", "Serve `/connection/http_stream` and `/emulation`."),
+    OptionRow::fixed("http_stream.handler_prefix", &["/connection/http_stream"], PREFIX),
+    body("http_stream.max_request_body_size"),
+    flag("sse.enabled", "Serve `/connection/sse` and `/emulation`."),
+    OptionRow::fixed("sse.handler_prefix", &["/connection/sse"], PREFIX),
+    body("sse.max_request_body_size"),
+    OptionRow::fixed("emulation.handler_prefix", &["/emulation"], PREFIX),
+    body("emulation.max_request_body_size"),
+    OptionRow::unsupported("webtransport", "WebTransport is not part of this version"),
+];
+
+const API: &[OptionRow] = &[
+    flag("http_api.disabled", "Do not serve `/api`.").restart(),
+    secret("http_api.key", "Key that callers send as `X-API-Key`."),
+    secret_file("http_api.key_file", "The same, from a file."),
+    flag("http_api.insecure", "Serve the API to callers without a key. Never in production."),
+    OptionRow::fixed("http_api.handler_prefix", &["/api"], PREFIX),
+    OptionRow::fixed("http_api.error_mode", &[""], "errors are reported in the response body"),
+    OptionRow::ignored("http_api.external", "the API is always on the client port"),
+];
+
+const NOT_CLUSTER: &str = "this process keeps everything itself";
+
+const OPERATION: &[OptionRow] = &[
+    flag("health.enabled", "Serve `/health` on the client port as well as at `metrics.address`.")
+        .restart(),
+    OptionRow::fixed("health.handler_prefix", &["/health"], PREFIX),
+    OptionRow::new(
+        "metrics.address",
+        Kind::SocketAddress,
+        "127.0.0.1:9000",
+        "Where operators find `/metrics` and `/health`. Empty: nowhere.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::ignored("prometheus.enabled", "metrics are served at `metrics.address`"),
+    OptionRow::fixed("prometheus.handler_prefix", &["/metrics"], PREFIX),
+    OptionRow::ignored("prometheus.instrument_http_handlers", "there is one set of metrics"),
+    OptionRow::ignored(
+        "prometheus.recovered_publications_histogram",
+        "there is one set of metrics",
+    ),
+    OptionRow::ignored("prometheus.native_histograms", "there is one set of metrics"),
+    OptionRow::new("node.name", Kind::Text, "ringway", "Name of this node in connect replies."),
+    OptionRow::ignored("node.info_metrics_aggregate_interval", NOT_CLUSTER),
+    OptionRow::new(
+        "shards",
+        Kind::integer(0, limits::SHARDS_MAX, "threads"),
+        "0",
+        "Shards, one thread each. Zero: one per core that this process may use.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new(
+        "partitions",
+        Kind::integer(1, limits::PARTITIONS_MAX, ""),
+        "64",
+        "Router partitions. A channel belongs to one of them.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new(
+        "shutdown.timeout",
+        Kind::Duration { min_ms: 1 },
+        "30s",
+        "The process ends after this time, whatever is still open.",
+    ),
+    duration(
+        "shutdown.drain",
+        "10s",
+        "Clients are sent away evenly over this time, so that they do not all return at once.",
+    )
+    .ours(),
+    flag("debug.websocket_echo", "Serve an echo at `/debug/echo`, on loopback addresses only.")
+        .restart()
+        .ours(),
+    OptionRow::ignored("usage_stats", "nothing is ever reported to anybody"),
+];
+
+const IN_PROCESS: &str = "channels live in this process; remove it or set its type to \"memory\"";
+const UNIDIRECTIONAL: &str = "there are no unidirectional transports; use WebSocket or SSE";
+
+const ABSENT: &[OptionRow] = &[
+    OptionRow::fixed("engine.type", &["memory"], IN_PROCESS),
+    OptionRow::unsupported("engine", IN_PROCESS),
+    OptionRow::fixed("broker.type", &["memory"], IN_PROCESS),
+    OptionRow::unsupported("broker", IN_PROCESS),
+    OptionRow::fixed("presence_manager.type", &["memory"], IN_PROCESS),
+    OptionRow::unsupported("presence_manager", IN_PROCESS),
+    OptionRow::fixed("map_broker.type", &["memory"], IN_PROCESS),
+    OptionRow::unsupported("map_broker", IN_PROCESS),
+    OptionRow::unsupported("controller", IN_PROCESS),
+    OptionRow::unsupported("admin", "there is no web interface; see `metrics.address`"),
+    OptionRow::unsupported("rpc", "there are no proxies for client calls"),
+    OptionRow::unsupported("proxies", PROXY),
+    OptionRow::unsupported("consumers", "publish by the HTTP API"),
+    OptionRow::unsupported("shared_poll", "there is no shared polling; publish by the HTTP API"),
+    OptionRow::unsupported("grpc_api", "backends use the HTTP API"),
+    OptionRow::unsupported("uni_websocket", UNIDIRECTIONAL),
+    OptionRow::unsupported("uni_sse", UNIDIRECTIONAL),
+    OptionRow::unsupported("uni_http_stream", UNIDIRECTIONAL),
+    OptionRow::unsupported("uni_grpc", UNIDIRECTIONAL),
+    OptionRow::unsupported("init", "there is no initialisation endpoint"),
+    OptionRow::unsupported("swagger", "the API is described in docs"),
+    OptionRow::unsupported("debug.enabled", "there are no Go profiles; use `perf`"),
+    OptionRow::unsupported("debug.handler_prefix", "there are no Go profiles; use `perf`"),
+    OptionRow::unsupported("opentelemetry", "traces are not exported; see `metrics.address`"),
+    OptionRow::unsupported("graphite", "metrics are served for Prometheus at `metrics.address`"),
+    OptionRow::unsupported("pid_file", "let the service manager keep the process id"),
+    OptionRow::unsupported("enable_unreleased_features", "there are none"),
+];

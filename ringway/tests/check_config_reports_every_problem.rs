@@ -1,0 +1,89 @@
+//! `ringway check-config` reports all problems of a file at once, in its order, and exits with 2.
+
+mod common;
+
+use common::{answer, errors, ringway};
+
+const TEXT: &str = r#"[http_server]
+port = 70000
+
+[client]
+ping_interval = "5s"
+pong_timeout = "8s"
+channel_limit = "many"
+insecure_skip_token_signature_verify = true
+
+[client.subscribe_to_user_personal_channel]
+enabled = true
+personal_channel_namespace = "nobody"
+
+[debug]
+websocket_echo = true
+
+[channel.without_namespace]
+history_size = 5
+force_recovery = true
+durability = "store"
+
+[[channel.namespaces]]
+name = "chat"
+history_ttl = "60s"
+
+[[channel.namespaces]]
+name = "chat"
+slow_consumer = "wait"
+
+[[channel.namespaces]]
+name = "a:b"
+"#;
+
+#[test]
+fn all_problems_in_the_order_of_the_file() {
+    let folder = common::Folder::new();
+    let file = folder.file("bad.toml", TEXT);
+    let output = ringway(&["check-config", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(answer(&output), "");
+    let expected = [
+        (2, "http_server.port: expected a whole number, 0 to 65535, found the number 70000"),
+        (6, "client.pong_timeout: must be below client.ping_interval, but 8s is not below 5s"),
+        (7, "client.channel_limit: expected a whole number, 1 to 1000000, found the text \"many\""),
+        (8, "client.insecure_skip_token_signature_verify: is refused"),
+        (12, "there is no namespace \"nobody\""),
+        (15, "debug.websocket_echo: an echo is for trials"),
+        (18, "channel.without_namespace.history_size: needs history_ttl"),
+        (19, "channel.without_namespace.force_recovery: needs history"),
+        (20, "channel.without_namespace.durability: \"store\" comes with the persistence tier"),
+        (24, "channel.namespaces[chat].history_ttl: needs history_size"),
+        (27, "channel.namespaces[chat]: the name is taken"),
+        (28, "slow_consumer: expected one of \"disconnect\", \"conflate\", \"drop\""),
+        (31, "channel.namespaces[a:b]: a namespace name has"),
+    ];
+    let text = errors(&output);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    for (line, (number, sentence)) in lines.iter().zip(expected) {
+        assert!(
+            line.starts_with("error: ") && line.contains(&format!("bad.toml:{number}:")),
+            "{line}"
+        );
+        assert!(line.contains(sentence), "{line}\n{sentence}");
+    }
+}
+
+#[test]
+fn a_good_file_is_in_order() {
+    let folder = common::Folder::new();
+    let file = folder.file("good.json", common::MINIMAL);
+    let output = ringway(&["check-config", "-c", file.to_str().unwrap()]);
+    assert_eq!((output.status.code(), errors(&output).as_str()), (Some(0), ""));
+    assert!(answer(&output).ends_with("good.json is in order.\n"));
+}
+
+#[test]
+fn a_missing_file_and_a_wrong_flag_are_usage_errors() {
+    let output = ringway(&["check-config", "--config", "/nonexistent.json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(errors(&output).contains("/nonexistent.json:1:1: cannot be opened"));
+    assert_eq!(ringway(&["serve", "--nosuch"]).status.code(), Some(2));
+}
