@@ -41,7 +41,11 @@ export class Server {
     const configPath = join(this.folder, 'config.json');
     const line = ['serve', '--config', configPath, '--allow-unsupported'];
     this.log = '';
-    this.child = spawn(binary, line, { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'] });
+    // The server reads RINGWAY_… itself, and refuses names it does not know.
+    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('RINGWAY_'));
+    this.child = spawn(binary, line, {
+      cwd: this.folder, env: Object.fromEntries(inherited), stdio: ['ignore', 'pipe', 'pipe'],
+    });
     this.ended = new Promise((done) => this.child.once('exit', done));
     this.child.once('error', (error) => { this.log += `${error}\n`; });
     const keep = (chunk) => { this.log = (this.log + chunk).slice(-LOG_BYTES_MAX); };
