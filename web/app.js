@@ -114,6 +114,7 @@ function showState(state, context) {
   shown.textContent = state;
   shown.title = context?.reason ?? '';
   const isEnded = state === 'disconnected';
+  document.body.dataset.ended = isEnded;
   element('connect').textContent = isEnded ? 'Connect' : 'Disconnect';
   element('connect').classList.toggle('quiet', !isEnded);
   element('token').disabled = !isEnded;
@@ -223,7 +224,9 @@ function onSubscribed(room, context) {
       room.notice = context.recovered
         ? `Recovered ${counted} after the reconnect.`
         : 'Not recovered: the server no longer keeps all that was missed. History shows the rest.';
-      if (page.current === room) showNotice(room);
+      if (page.current !== room) return;
+      showNotice(room);
+      scrollDown();
     }, 0);
   }
   loadMembers(room);
