@@ -170,7 +170,8 @@ impl Clients {
 }
 
 impl Client {
-    /// Sends bytes at once. What the socket does not take is an error: nothing here sends that much.
+    /// Sends bytes at once. What the socket does not take is an error: nothing here sends that
+    /// much.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }

@@ -1,8 +1,8 @@
-//! The load source: WebSocket clients by the thousand on one thread and epoll, which is another engine
-//! than the server's.
+//! The load source: WebSocket clients by the thousand on one thread and epoll, which is another
+//! engine than the server's.
 //!
-//! Every mode ends by itself, bounded in connections and time, and prints one line of JSON. It says how
-//! busy its own core was: a load source near 100 % measured itself.
+//! Every mode ends by itself, bounded in connections and time, and prints one line of JSON. It says
+//! how busy its own core was: a load source near 100 % measured itself.
 
 mod clients;
 mod modes;

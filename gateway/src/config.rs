@@ -33,11 +33,13 @@ pub struct GatewayConfig {
     pub channels_max: u32,
     /// Connections of one user (`client.user_connection_limit`). Zero: no limit.
     pub user_connections_max: u32,
-    /// Connections of this process (`client.connection_limit`), divided among shards. Zero: the table.
+    /// Connections of this process (`client.connection_limit`), divided among shards. Zero: the
+    /// table.
     pub connections_max: u32,
     /// Commands of one connection (`client.command_rate`, `client.command_burst`).
     pub command_rate: Option<Rate>,
-    /// Publications and calls of all connections of a user (`client.user_rate`, `client.user_burst`).
+    /// Publications and calls of all connections of a user (`client.user_rate`,
+    /// `client.user_burst`).
     pub user_rate: Option<Rate>,
     /// No tokens, every permission (`client.insecure`).
     pub insecure: bool,
@@ -47,8 +49,14 @@ pub struct GatewayConfig {
     pub personal_channel: Option<PersonalChannel>,
     /// Which pages may connect (`client.allowed_origins`).
     pub origins: Origins,
-    /// Most publications in one recovery.
+    /// Tokens without a user are accepted (not `client.disallow_anonymous_connection_tokens`).
+    pub anonymous_tokens: bool,
+    /// Serve `/connection/websocket` (not `websocket.disabled`).
+    pub websocket: bool,
+    /// Most publications in one answer to `history` (`client.history_max_publication_limit`).
     pub history_publications_max: u32,
+    /// Most publications in one recovery (`client.recovery_max_publication_limit`).
+    pub recovery_publications_max: u32,
     /// Serve an echo at `/debug/echo` (`debug.websocket_echo`).
     pub websocket_echo: bool,
     /// Name of this node, in connect replies.
@@ -60,8 +68,6 @@ pub struct GatewayConfig {
 pub struct PersonalChannel {
     /// Its namespace; empty: none.
     pub namespace: String,
-    /// Only the newest connection of a user stays.
-    pub single_connection: bool,
 }
 
 impl PersonalChannel {
@@ -121,7 +127,10 @@ impl Default for GatewayConfig {
             anonymous: false,
             personal_channel: None,
             origins: Origins::SameHost,
+            anonymous_tokens: true,
+            websocket: true,
             history_publications_max: wire::HISTORY_PUBLICATIONS_MAX,
+            recovery_publications_max: wire::HISTORY_PUBLICATIONS_MAX,
             websocket_echo: false,
             node_name: "ringway".into(),
         }

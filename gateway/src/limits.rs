@@ -25,6 +25,8 @@ pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a close frame or the last response, the peer has this long to close its side.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The body of a request must be complete within this time of its head.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection that only speaks HTTP may be idle between requests.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -34,7 +36,8 @@ pub const SENDS_PER_TURN: usize = 512;
 pub const FANOUT_SUBSCRIBERS_PER_STEP: usize = 128;
 /// Bytes of frames in one burst of a channel.
 pub const BURST_BYTES_MAX: usize = 64 * KIB as usize;
-/// Publications of one channel that may wait for their fan-out; beyond it the oldest waits for nobody.
+/// Publications of one channel that may wait for their fan-out; beyond it the oldest waits for
+/// nobody.
 pub const BURST_QUEUE_MAX: usize = 4096;
 /// Lane messages that one turn takes.
 pub const LANE_MESSAGES_PER_TURN: usize = 1024;

@@ -1,8 +1,8 @@
 //! What a channel is called and what it may do.
 //!
-//! A name may carry a namespace before the first `:`, a leading `$` asks for a subscription token, and
-//! user ids behind a `#` limit the channel to those users. Names and meanings of the options are those
-//! that operators know from Centrifugo v6; `durability` and `slow_consumer` are ours.
+//! A name may carry a namespace before the first `:`, a leading `$` asks for a subscription token,
+//! and user ids behind a `#` limit the channel to those users. Names and meanings of the options
+//! are those that operators know from Centrifugo v6; `durability` and `slow_consumer` are ours.
 
 use core::time::Duration;
 use std::collections::BTreeMap;

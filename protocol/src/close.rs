@@ -1,7 +1,7 @@
 //! Every reason for which Ringway closes a connection: the contract with clients and operators.
 //!
-//! From 3000 to 3499 and from 4000 to 4499 a client may come back, from 3500 to 3999 and from 4500 to
-//! 4999 it must not (research: codes of the Centrifuge protocol). Codes below 3000 are those of
+//! From 3000 to 3499 and from 4000 to 4499 a client may come back, from 3500 to 3999 and from 4500
+//! to 4999 it must not (research: codes of the Centrifuge protocol). Codes below 3000 are those of
 //! RFC 6455, 7.4.1, for peers that broke its rules.
 
 /// Whose doing a close is.
@@ -16,7 +16,10 @@ pub enum Fault {
 }
 
 macro_rules! reasons {
-    ($( $(#[$doc:meta])* $name:ident = $code:literal, $text:literal, $fault:ident, $label:literal; )*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $code:literal, $text:literal, $fault:ident, $label:literal;
+    )*) => {
         /// Why a connection is closed by the server.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum CloseReason { $( $(#[$doc])* $name, )* }

@@ -104,8 +104,8 @@ pub const fn next_generation(generation: u32) -> u32 {
 /// The stable hash that places channels in partitions and users on shards (FNV-1a, 64 bits,
 /// finished with the mixer of SplitMix64 so that low bits are usable).
 ///
-/// Placement must be the same on every node and after every restart, so this is fixed for ever and is
-/// no defence against chosen keys: tables inside a shard hash with a random seed instead.
+/// Placement must be the same on every node and after every restart, so this is fixed for ever and
+/// is no defence against chosen keys: tables inside a shard hash with a random seed instead.
 pub fn placement_hash(key: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for &byte in key {

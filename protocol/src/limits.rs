@@ -1,4 +1,5 @@
-//! Wire maxima: the largest of everything a peer may send. Resources are in each tier's `limits.rs`.
+//! Wire maxima: the largest of everything a peer may send. Resources are in each tier's
+//! `limits.rs`.
 
 /// 1024 bytes.
 pub const KIB: u32 = 1024;

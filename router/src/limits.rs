@@ -4,7 +4,8 @@ use core::time::Duration;
 
 /// Channels that one partition keeps state for. Further ones are refused with 106.
 pub const CHANNELS_PER_PARTITION_MAX: usize = 1 << 20;
-/// Bytes of payload in the window of one channel; the oldest leave first, whatever `history_size` says.
+/// Bytes of payload in the window of one channel; the oldest leave first, whatever `history_size`
+/// says.
 pub const WINDOW_BYTES_MAX: usize = 64 << 20;
 /// How long a partition remembers idempotency keys.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(15 * 60);

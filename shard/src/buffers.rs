@@ -3,8 +3,9 @@
 //! Owns: the memory of all buffers and the ring of entries that names the free ones.
 //! Never: incremental consumption or bundles; both reorder or fail in released kernels
 //! (liburing issues 1409, 1423, 1433).
-//! Invariant: every buffer is in exactly one of three places: with the kernel (between `push` and the
-//! completion that names it), with a [`crate::io::Chunk`], or in `returned` until the next `publish`.
+//! Invariant: every buffer is in exactly one of three places: with the kernel (between `push` and
+//! the completion that names it), with a [`crate::io::Chunk`], or in `returned` until the next
+//! `publish`.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -45,8 +46,9 @@ impl BufferRing {
         let memory_bytes = usize::from(buffers_count) * buffer_bytes as usize;
         let entries = map(entries_bytes)?.cast::<BufRingEntry>();
         let memory = map(memory_bytes)?;
-        // SAFETY: `entries` is page aligned and zeroed, holds `buffers_count` entries, and stays mapped
-        // until `drop`, which the owning ring runs only after the kernel has let go of the group.
+        // SAFETY: `entries` is page aligned and zeroed, holds `buffers_count` entries, and stays
+        // mapped until `drop`, which the owning ring runs only after the kernel has let go of the
+        // group.
         unsafe {
             submitter.register_buf_ring_with_flags(
                 entries as u64,
@@ -91,9 +93,9 @@ impl BufferRing {
     pub(crate) fn bytes(&mut self, buffer: u16, bytes_count: u32) -> &mut [u8] {
         assert!(buffer < self.buffers_count);
         assert!(bytes_count <= self.buffer_bytes);
-        // SAFETY: the range lies in `memory`, which lives as long as `self`. The kernel does not write to
-        // it: the buffer was delivered (the caller holds its chunk, which cannot be copied) and has not
-        // been pushed again. `&mut self` keeps a second slice away.
+        // SAFETY: the range lies in `memory`, which lives as long as `self`. The kernel does not
+        // write to it: the buffer was delivered (the caller holds its chunk, which cannot be
+        // copied) and has not been pushed again. `&mut self` keeps a second slice away.
         unsafe {
             let start = self.memory.add(usize::from(buffer) * self.buffer_bytes as usize);
             std::slice::from_raw_parts_mut(start, bytes_count as usize)
@@ -105,9 +107,10 @@ impl BufferRing {
         assert!(buffer < self.buffers_count);
         assert!(self.outside_count > 0, "a buffer was returned twice");
         let position = usize::from(self.tail & (self.buffers_count - 1));
-        // SAFETY: `position` is below `buffers_count`, and the kernel does not read the entry before the
-        // tail moves past it, which only `publish` does. No reference to the entry outlives this block.
-        // The fields written do not overlap the tail, which shares the first entry's reserved field.
+        // SAFETY: `position` is below `buffers_count`, and the kernel does not read the entry
+        // before the tail moves past it, which only `publish` does. No reference to the entry
+        // outlives this block. The fields written do not overlap the tail, which shares the first
+        // entry's reserved field.
         unsafe {
             let entry = &mut *self.entries.add(position);
             let start = self.memory.add(usize::from(buffer) * self.buffer_bytes as usize);
@@ -126,8 +129,8 @@ impl BufferRing {
             return;
         }
         self.unpublished = false;
-        // SAFETY: the tail is a `u16` inside the mapped first entry, aligned, and shared with the kernel,
-        // which only reads it; release makes the entries visible before it.
+        // SAFETY: the tail is a `u16` inside the mapped first entry, aligned, and shared with the
+        // kernel, which only reads it; release makes the entries visible before it.
         unsafe {
             let tail = BufRingEntry::tail(self.entries).cast::<AtomicU16>();
             (*tail).store(self.tail, Ordering::Release);
@@ -138,9 +141,9 @@ impl BufferRing {
 impl Drop for BufferRing {
     fn drop(&mut self) {
         let entries_bytes = usize::from(self.buffers_count) * size_of::<BufRingEntry>();
-        // SAFETY: both ranges were mapped by `register` with these lengths and nobody else unmaps them.
-        // The owning ring drops this only after every receive has completed (see `Ring::drop`), so the
-        // kernel writes to neither.
+        // SAFETY: both ranges were mapped by `register` with these lengths and nobody else unmaps
+        // them. The owning ring drops this only after every receive has completed (see
+        // `Ring::drop`), so the kernel writes to neither.
         unsafe {
             let _ = munmap(self.entries.cast(), entries_bytes);
             let _ = munmap(self.memory.cast(), self.memory_bytes());

@@ -128,8 +128,9 @@ pub(crate) fn read_bell(eventfd: i32, into: *mut u64) -> squeue::Entry {
 /// `SOCKET_URING_OP_GETSOCKOPT` of the kernel's `enum io_uring_socket_op`.
 const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
 
-/// Asks for the peer's address by SO_PEERNAME: multishot accept would overwrite its address with that of
-/// the next client. `address` must stay alive until the completion, whose result is its length.
+/// Asks for the peer's address by SO_PEERNAME: multishot accept would overwrite its address with
+/// that of the next client. `address` must stay alive until the completion, whose result is its
+/// length.
 pub(crate) fn peer_name(tag: Tag, address: *mut PeerStorage) -> squeue::Entry {
     let mut entry = opcode::SetSockOpt::new(
         types::Fixed(tag.slot.0),
@@ -140,12 +141,12 @@ pub(crate) fn peer_name(tag: Tag, address: *mut PeerStorage) -> squeue::Entry {
     )
     .build()
     .user_data(tag.to_bits());
-    // The crate has no builder for getsockopt. The two commands differ in `cmd_op` alone, which is the
-    // 32-bit field at byte 8 of an entry (io_uring(7), struct io_uring_sqe).
+    // The crate has no builder for getsockopt. The two commands differ in `cmd_op` alone, which is
+    // the 32-bit field at byte 8 of an entry (io_uring(7), struct io_uring_sqe).
     const { assert!(size_of::<squeue::Entry>() == 64) };
-    // SAFETY: an `Entry` is the kernel's 64-byte `io_uring_sqe`, plain integers without padding or niche;
-    // byte 8 to 12 is the `cmd_op` that `SetSockOpt` has just written, aligned to 4. The reference ends
-    // with the statement.
+    // SAFETY: an `Entry` is the kernel's 64-byte `io_uring_sqe`, plain integers without padding or
+    // niche; byte 8 to 12 is the `cmd_op` that `SetSockOpt` has just written, aligned to 4. The
+    // reference ends with the statement.
     unsafe {
         (&raw mut entry).cast::<u32>().add(2).write(SOCKET_URING_OP_GETSOCKOPT);
     }

@@ -1,16 +1,21 @@
 //! The seam between a shard and the kernel.
 //!
-//! [`crate::ring::Ring`] is the real one; the test world has one that runs on a seed. Both pass the same
-//! conformance tests, so this page is the contract:
+//! [`crate::ring::Ring`] is the real one; the test world has one that runs on a seed. Both pass the
+//! same conformance tests, so this page is the contract:
 //!
-//! * Nothing happens between two turns. Operations are queued, [`Io::turn`] hands them to the kernel and
+//! * Nothing happens between two turns. Operations are queued, [`Io::turn`] hands them to the
+//!   kernel and
 //!   collects completions, [`Io::next`] yields those one by one.
-//! * A [`ConnectionId`] names one accepted socket for ever. A completion never names a connection that has
+//! * A [`ConnectionId`] names one accepted socket for ever. A completion never names a connection
+//!   that has
 //!   been reported [`Completion::Closed`], and no operation may.
-//! * Receiving, once started, goes on until it is paused or ends; it survives a shortage of buffers.
-//! * At most one send is in flight per connection. Its bytes come back with [`Completion::Sent`], once,
+//! * Receiving, once started, goes on until it is paused or ends; it survives a shortage of
+//!   buffers.
+//! * At most one send is in flight per connection. Its bytes come back with [`Completion::Sent`],
+//!   once,
 //!   whatever happens to the connection. A send may be short.
-//! * [`Io::close`] cuts both directions. `Closed` follows when no operation is left; a `Sent` that was owed
+//! * [`Io::close`] cuts both directions. `Closed` follows when no operation is left; a `Sent` that
+//!   was owed
 //!   comes first. After `close`, nothing else is reported for the connection.
 
 use core::fmt;

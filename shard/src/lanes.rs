@@ -1,13 +1,13 @@
 //! Messages between threads: bounded lock-free queues and one wake per batch.
 //!
-//! Owns: a queue per ordered pair of shards, an inbox per shard for threads outside the cores, a bell per
-//! shard.
-//! Never: blocks, allocates after start, or wakes a thread that is awake (a wake costs its sender 7 to
-//! 11 µs, a message 20 to 40 ns).
+//! Owns: a queue per ordered pair of shards, an inbox per shard for threads outside the cores, a
+//! bell per shard.
+//! Never: blocks, allocates after start, or wakes a thread that is awake (a wake costs its sender 7
+//! to 11 µs, a message 20 to 40 ns).
 //!
-//! A lane keeps order. Its last places are reserved for *final* messages, which nobody would repeat, so
-//! that *recoverable* ones cannot push them out. One queue with a reserve, rather than a queue for each
-//! class, keeps a channel's publications and the answers about it in one order.
+//! A lane keeps order. Its last places are reserved for *final* messages, which nobody would
+//! repeat, so that *recoverable* ones cannot push them out. One queue with a reserve, rather than a
+//! queue for each class, keeps a channel's publications and the answers about it in one order.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;

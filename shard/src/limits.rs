@@ -18,7 +18,8 @@ pub const CONNECTIONS_PER_RING_MAX: u32 = 1 << 20;
 pub const LISTEN_BACKLOG: i32 = 16_384;
 /// Messages in one lane.
 pub const LANE_MESSAGES_MAX: usize = 8192;
-/// Places in a lane that only final messages may take, so that recoverable ones cannot push them out.
+/// Places in a lane that only final messages may take, so that recoverable ones cannot push them
+/// out.
 pub const LANE_RESERVED_FOR_FINAL: usize = 2048;
 /// Messages in an inbox, which threads outside the cores fill.
 pub const INBOX_MESSAGES_MAX: usize = 4096;

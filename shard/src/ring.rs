@@ -7,14 +7,14 @@
 //!
 //! Every `unsafe` of this crate that hands memory to the kernel rests on one of these:
 //!
-//! 1. **Sends.** The bytes are in the slot's [`SendBuffer`] from submission to completion. The buffer is
-//!    moved (a counted pointer or a `Vec`), its bytes are not. A slot's buffer leaves only when the
-//!    completion of its send has arrived, and a slot is closed only when it has none.
-//! 2. **Receives.** The kernel writes to buffers in the buffer ring. A buffer is ours from the completion
-//!    that names it until it is pushed again; [`crate::buffers`] counts both.
+//! 1. **Sends.** The bytes are in the slot's [`SendBuffer`] from submission to completion. The
+//!    buffer is moved (a counted pointer or a `Vec`), its bytes are not. A slot's buffer leaves only
+//!    when the completion of its send has arrived, and a slot is closed only when it has none.
+//! 2. **Receives.** The kernel writes to buffers in the buffer ring. A buffer is ours from the
+//!    completion that names it until it is pushed again; [`crate::buffers`] counts both.
 //! 3. **Peer addresses and the bell.** Both are read into boxes that live as long as the ring.
-//! 4. **The end.** `Drop` cancels everything and waits until no operation is in flight. Should the kernel
-//!    not finish in time, the memory is leaked rather than freed under it.
+//! 4. **The end.** `Drop` cancels everything and waits until no operation is in flight. Should the
+//!    kernel not finish in time, the memory is leaked rather than freed under it.
 //!
 //! A completion carries its slot's generation. One whose generation is not the slot's belongs to a
 //! connection that is gone, and only gives its receive buffer back.
@@ -124,7 +124,8 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// io_uring is not there or not allowed, or lacks something; [`crate::probe`] says which in words.
+    /// io_uring is not there or not allowed, or lacks something; [`crate::probe`] says which in
+    /// words.
     pub fn new(options: RingOptions, listener: Option<OwnedFd>, bell: Bell) -> io::Result<Self> {
         assert!(options.connections_max <= limits::CONNECTIONS_PER_RING_MAX);
         let ring: IoUring = IoUring::builder()
@@ -178,8 +179,8 @@ impl Ring {
 
     fn push(&mut self, entry: squeue::Entry) {
         loop {
-            // SAFETY: every entry comes from `entries`, and the memory it names lives until its completion
-            // by the four rules at the top of this module.
+            // SAFETY: every entry comes from `entries`, and the memory it names lives until its
+            // completion by the four rules at the top of this module.
             let pushed = unsafe { self.ring.submission().push(&entry) };
             if pushed.is_ok() {
                 self.counters.submissions += 1;
@@ -211,7 +212,8 @@ impl Ring {
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // Out of time, a signal, or completions to be taken first: each is a turn that ended early.
+                // Out of time, a signal, or completions to be taken first: each is a turn that
+                // ended early.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(error),
             },

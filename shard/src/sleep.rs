@@ -1,8 +1,8 @@
 //! How a thread may fall asleep without missing a message.
 //!
-//! The sleeper announces itself, then looks at its queues once more, then sleeps. The sender puts its
-//! message in the queue, then looks for the announcement. Sequentially consistent fences between the two
-//! steps on either side make sure that at least one of them sees the other.
+//! The sleeper announces itself, then looks at its queues once more, then sleeps. The sender puts
+//! its message in the queue, then looks for the announcement. Sequentially consistent fences
+//! between the two steps on either side make sure that at least one of them sees the other.
 
 use super::sync::{AtomicBool, Ordering, fence};
 
@@ -35,8 +35,8 @@ impl SleepFlag {
         self.sleeping.store(false, Ordering::Relaxed);
     }
 
-    /// A message was put in a queue. True if the sleeper must be woken, which is then the caller's duty;
-    /// it is true for one caller only per announcement.
+    /// A message was put in a queue. True if the sleeper must be woken, which is then the caller's
+    /// duty; it is true for one caller only per announcement.
     pub fn must_wake(&self) -> bool {
         fence(Ordering::SeqCst);
         self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel)

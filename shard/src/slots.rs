@@ -1,13 +1,14 @@
 //! What a ring remembers of each place in its table of direct descriptors.
 //!
-//! Owns: the generation of each slot, which operations are with the kernel, and the bytes being sent.
-//! Invariant: a slot is open from the completion of its accept until the completion of its close, and its
-//! close is submitted only when no other operation of it is with the kernel.
+//! Owns: the generation of each slot, which operations are with the kernel, and the bytes being
+//! sent.
+//! Invariant: a slot is open from the completion of its accept until the completion of its close,
+//! and its close is submitted only when no other operation of it is with the kernel.
 //!
 //! ```text
-//!            accept                     close()            nothing in flight      close completes
-//!  free ───────────────► open ─────────────────► closing ─────────────────► last ─────────────► free
-//!                         ▲ receive, pause, send                                (generation + 1)
+//!         accept            close()          nothing in flight     close completes
+//!  free ─────────► open ─────────────► closing ─────────────► last ─────────────► free
+//!                   ▲ receive, pause, send                         (generation + 1)
 //! ```
 
 use protocol::ids::{Slot, next_generation};
@@ -73,8 +74,8 @@ impl Slots {
             self.slots.resize_with(slot.index() + 1, SlotState::default);
         }
         let state = &mut self.slots[slot.index()];
-        // The kernel may give a slot out again before we have seen the completion of its close, but never
-        // while another operation of it is in flight: the close is submitted last.
+        // The kernel may give a slot out again before we have seen the completion of its close, but
+        // never while another operation of it is in flight: the close is submitted last.
         assert!(matches!(state.life, Life::Free | Life::Last), "an open slot was accepted again");
         assert!(state.is_quiet(), "a slot was accepted while the kernel still works on it");
         if state.life == Life::Free {

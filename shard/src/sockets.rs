@@ -24,8 +24,8 @@ pub fn listen(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<
         Some(bound) => bound,
         None => return Err(io::Error::other("the bound address is not an IP address")),
     };
-    // A socket that is bound and does not listen keeps others from binding without SO_REUSEPORT, but it
-    // has to go before ours can bind with it.
+    // A socket that is bound and does not listen keeps others from binding without SO_REUSEPORT,
+    // but it has to go before ours can bind with it.
     drop(probe);
     let mut listeners = Vec::with_capacity(count);
     for _ in 0..count {

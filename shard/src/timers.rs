@@ -2,7 +2,8 @@
 //!
 //! Owns: for each key (the slot of a connection) at most one deadline.
 //! Never: reads a clock, allocates per timer.
-//! Cost: set, clear and expire are constant; a timer far in the future is looked at once per revolution.
+//! Cost: set, clear and expire are constant; a timer far in the future is looked at once per
+//! revolution.
 //! Invariant: a key is in the list of exactly the bucket `deadline % BUCKETS`, or in none.
 //!
 //! Scheme 6 of Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987).
@@ -61,7 +62,8 @@ impl TimerWheel {
         }
     }
 
-    /// Sets the timer of `key`, in place of what it was set to. It fires at the first tick not before `at`.
+    /// Sets the timer of `key`, in place of what it was set to. It fires at the first tick not
+    /// before `at`.
     pub fn set(&mut self, key: u32, at: Moment) {
         self.clear(key);
         if self.nodes.len() <= key as usize {
@@ -150,7 +152,8 @@ impl TimerWheel {
         }
     }
 
-    /// When [`TimerWheel::pop_expired`] is worth calling again: not later than the earliest deadline.
+    /// When [`TimerWheel::pop_expired`] is worth calling again: not later than the earliest
+    /// deadline.
     pub fn next_deadline(&self) -> Option<Moment> {
         if !self.expired.is_empty() {
             return Some(Moment::ZERO);

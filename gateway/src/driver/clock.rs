@@ -10,8 +10,8 @@ pub trait Clock {
     fn now(&self) -> Now;
 }
 
-/// The machine's clocks. The monotonic one starts a second after zero, so that no moment that happens is
-/// [`Moment::ZERO`].
+/// The machine's clocks. The monotonic one starts a second after zero, so that no moment that
+/// happens is [`Moment::ZERO`].
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     started: Instant,

@@ -1,4 +1,5 @@
-//! What threads outside the cores tell a shard: answers of the HTTP service, the API, reloads, the end.
+//! What threads outside the cores tell a shard: answers of the HTTP service, the API, reloads, the
+//! end.
 
 use core::time::Duration;
 use std::sync::Arc;

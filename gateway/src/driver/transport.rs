@@ -88,7 +88,7 @@ impl Reader {
                         return Outcome::Taken;
                     };
                     bytes = &mut bytes[taken..];
-                    if let Some(call) = self.finish_call(&[], reading) {
+                    if let Some(call) = self.finish_call(reading) {
                         self.wait_with(bytes, reading);
                         return Outcome::Call(call);
                     }
@@ -98,7 +98,7 @@ impl Reader {
                         return Outcome::Taken;
                     };
                     bytes = &mut bytes[taken..];
-                    if let Some(call) = self.finish_call(&[], reading) {
+                    if let Some(call) = self.finish_call(reading) {
                         self.wait_with(bytes, reading);
                         return Outcome::Call(call);
                     }
@@ -165,8 +165,12 @@ impl Reader {
         };
         let Some(head_bytes) = found else {
             partial.get_or_insert_default().bytes.extend_from_slice(bytes);
+            note_unfinished(true, reading);
             return None;
         };
+        if before > 0 {
+            note_unfinished(false, reading);
+        }
         let taken = head_bytes - before;
         let mut whole = partial.take().unwrap_or_default().bytes;
         let head = if before == 0 {
@@ -248,17 +252,19 @@ impl Reader {
     }
 
     /// The call, if its body is complete.
-    fn finish_call(&mut self, no_more: &[u8], _: &mut Reading<'_>) -> Option<Box<HttpCall>> {
+    fn finish_call(&mut self, reading: &mut Reading<'_>) -> Option<Box<HttpCall>> {
         let Self::Body(partial) = self else { return None };
         let is_complete = match &mut partial.framing {
             PartialBody::Length(length) => partial.call.body.len() == *length,
             PartialBody::Chunked(decoder) => {
-                matches!(decoder.next(&mut &*no_more), Ok(Chunk::End))
+                matches!(decoder.next(&mut &[][..]), Ok(Chunk::End))
             }
         };
         if !is_complete {
             return None;
         }
+        let connection = reading.connection;
+        reading.engine.handle(Event::RequestComplete { connection }, reading.now);
         match std::mem::replace(self, Self::Waiting(Vec::new())) {
             Self::Body(partial) => Some(Box::new(partial.call)),
             _ => None,
@@ -281,6 +287,11 @@ impl Reader {
         reading.engine.handle(Event::BadRequest { connection, status, text }, reading.now);
         None
     }
+}
+
+fn note_unfinished(is_unfinished: bool, reading: &mut Reading<'_>) {
+    let connection = reading.connection;
+    reading.engine.handle(Event::Unfinished { connection, is_unfinished }, reading.now);
 }
 
 fn call_of(request: &Request<'_>, connection: ConnectionId) -> HttpCall {

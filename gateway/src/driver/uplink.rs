@@ -22,8 +22,8 @@ pub enum Incoming {
 
 /// The ways out of a shard, and in.
 pub trait Uplink {
-    /// Sends a message to the partition of its channel. It never blocks; what finds no room comes back
-    /// as [`Incoming::Refused`] if it is recoverable, and is kept if it is final.
+    /// Sends a message to the partition of its channel. It never blocks; what finds no room comes
+    /// back as [`Incoming::Refused`] if it is recoverable, and is kept if it is final.
     fn to_router(&mut self, message: ToRouter, now: Now);
 
     /// Sends a message to another shard. It is kept until there is room.

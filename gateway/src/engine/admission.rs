@@ -1,5 +1,7 @@
 //! What a request becomes: a WebSocket, an echo, a call of the HTTP service, or a refusal.
 
+use core::time::Duration;
+
 use protocol::client::Format;
 use protocol::http::{Request, ResponseHead, query_parameter, write_response_head};
 use protocol::ids::ConnectionId;
@@ -39,7 +41,7 @@ impl GatewayShard {
             return;
         }
         let admitted = match request.path {
-            WEBSOCKET_PATH => self.admit_client(id, request, now),
+            WEBSOCKET_PATH if self.config.websocket => self.admit_client(id, request, now),
             ECHO_PATH if self.config.websocket_echo => self.admit_echo(id, request, now),
             _ => {
                 self.serve(id, now);
@@ -126,17 +128,19 @@ impl GatewayShard {
         self.advance(id, event, now);
     }
 
-    /// The request is for the HTTP service. It has the idle time to arrive whole and be answered.
+    /// The request is for the HTTP service, once its body has come.
     fn serve(&mut self, id: ConnectionId, now: Now) {
         self.counters.requests_served += 1;
-        self.extend(id, now);
+        self.extend(id, limits::HTTP_BODY_TIMEOUT, now);
         let transport = Transport::Service;
         self.actions.push_back(Action::Become { connection: id, transport });
     }
 
-    fn extend(&mut self, id: ConnectionId, now: Now) {
-        if let Some(connection) = self.connections.find(id) {
-            connection.phase_deadline = now.moment + limits::HTTP_IDLE_TIMEOUT;
+    /// A connection that speaks HTTP has this much time from now.
+    pub(super) fn extend(&mut self, id: ConnectionId, time: Duration, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.phase == Phase::Handshake {
+            connection.phase_deadline = now.moment + time;
             self.rearm(slot_of(id), now);
         }
     }
@@ -151,7 +155,7 @@ impl GatewayShard {
             self.close_after_response(id, now);
         } else {
             self.connections.push_raw(slot_of(id), [bytes, b""], now.moment);
-            self.extend(id, now);
+            self.extend(id, limits::HTTP_IDLE_TIMEOUT, now);
         }
     }
 

@@ -81,8 +81,8 @@ impl GatewayShard {
         self.connections.find(id).and_then(|connection| connection.format)
     }
 
-    /// Takes one command. `raw` is the message from this command on; if the command has to wait, all of
-    /// it does, and the caller stops.
+    /// Takes one command. `raw` is the message from this command on; if the command has to wait,
+    /// all of it does, and the caller stops.
     fn next_command(
         &mut self,
         id: ConnectionId,
@@ -178,7 +178,8 @@ impl GatewayShard {
                 self.reply(id, command, ReplyBody::Ping, now);
                 Ok(())
             }
-            // Nobody here listens to messages without a reply, and nobody would learn that they are lost.
+            // Nobody here listens to messages without a reply, and nobody would learn that they are
+            // lost.
             CommandKind::Send(_) => Err(Refusal::Close(CloseReason::NotAvailable)),
             CommandKind::Connect(_) | CommandKind::Pong => unreachable!("`command` keeps these"),
         }

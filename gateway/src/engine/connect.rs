@@ -1,9 +1,9 @@
 //! From `connect` to a session: token, home shard, server-side subscriptions, reply.
 //!
 //! ```text
-//!  connect ─► token good? ─► home admits? ─► server-side subscriptions answered ─► reply, held commands
-//!               │ keys unknown: wait            (each may be on another shard: commands that came
-//!               ▼ for them, then again           meanwhile are held as they are)
+//!  connect ─► token good? ─► home admits? ─► server-side subscriptions answered ─► reply
+//!               │                                                                    │
+//!               ▼ keys unknown: wait for them, then again       commands held meanwhile ▼
 //! ```
 
 use core::time::Duration;
@@ -30,7 +30,8 @@ use crate::limits;
 const VERSION: &str = concat!("Ringway ", env!("CARGO_PKG_VERSION"));
 
 impl GatewayShard {
-    /// A `connect` arrived in the open phase. `raw` is the command as it came, kept if it must wait.
+    /// A `connect` arrived in the open phase. `raw` is the command as it came, kept if it must
+    /// wait.
     pub(super) fn on_connect(
         &mut self,
         id: ConnectionId,
@@ -79,7 +80,11 @@ impl GatewayShard {
             let refusal = Rejection::Close(CloseReason::BadRequest);
             return if is_allowed { Ok(ConnectClaims::default()) } else { Err(refusal) };
         }
-        self.verifier.connection(&connect.token, now.unix_seconds()).map_err(Rejection::from)
+        let claims = self.verifier.connection(&connect.token, now.unix_seconds())?;
+        if claims.user.is_empty() && !self.config.anonymous_tokens {
+            return Err(Rejection::Close(CloseReason::PermissionDenied));
+        }
+        Ok(claims)
     }
 
     fn await_keys(&mut self, id: ConnectionId, command: u32, raw: &[u8], now: Now) {

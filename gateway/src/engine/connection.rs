@@ -1,6 +1,7 @@
 //! All connections of one shard: what each one has before, during and after its session.
 //!
-//! Owns: phase, outbox, deadline and session of every slot, and the list of those with something to send.
+//! Owns: phase, outbox, deadline and session of every slot, and the list of those with something to
+//! send.
 //! Invariant: a connection with queued bytes and nothing in flight is in `dirty` exactly once.
 
 use std::collections::VecDeque;
@@ -187,8 +188,8 @@ impl Connections {
         self.push_frame(slot, opcode, message, now);
     }
 
-    /// Queues a part of frames that other subscribers get too; `conflate` names the channel whose older
-    /// publication it replaces.
+    /// Queues a part of frames that other subscribers get too; `conflate` names the channel whose
+    /// older publication it replaces.
     pub(crate) fn push_shared(
         &mut self,
         slot: u32,

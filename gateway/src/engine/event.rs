@@ -40,6 +40,11 @@ pub enum Event<'a> {
         /// Why, for the client.
         text: &'static str,
     },
+    /// A request, its body too, is with the service.
+    RequestComplete {
+        /// On which connection.
+        connection: ConnectionId,
+    },
     /// The service answered a request.
     Response {
         /// On which connection.

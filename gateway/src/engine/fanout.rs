@@ -2,11 +2,12 @@
 //!
 //! Owns: what waits to be fanned out, and how far the burst under way has come.
 //! Never: holds a connection; it says which subscriber gets which bytes.
-//! Invariant: a burst's items are of one kind, and the offsets of publications in it are contiguous.
+//! Invariant: a burst's items are of one kind, and the offsets of publications in it are
+//! contiguous.
 //!
-//! Everything that waits for a channel when its turn comes becomes one *burst*: encoded once per wire
-//! format, framed once, and then only referred to. A burst is served in steps, so that a large channel
-//! does not keep a shard from its other clients.
+//! Everything that waits for a channel when its turn comes becomes one *burst*: encoded once per
+//! wire format, framed once, and then only referred to. A burst is served in steps, so that a large
+//! channel does not keep a shard from its other clients.
 //!
 //! ```text
 //!  queue: [p8 p9 p10]  ──►  burst: | p5 | p6 | p7 |      subscriber at 5 gets   | p6 | p7 |
@@ -138,7 +139,8 @@ impl Delivery {
         self.queue.is_empty() && self.burst.is_none()
     }
 
-    /// Makes what waits a burst, unless one is under way. `subscribers_count` is how many it is for.
+    /// Makes what waits a burst, unless one is under way. `subscribers_count` is how many it is
+    /// for.
     fn begin(&mut self, subscribers_count: usize) {
         if self.burst.is_some() {
             return;
@@ -167,8 +169,8 @@ impl Delivery {
         }));
     }
 
-    /// Serves up to `steps_max` subscribers by `serve`, and returns how many were looked at. Ends early
-    /// when nothing is left.
+    /// Serves up to `steps_max` subscribers by `serve`, and returns how many were looked at. Ends
+    /// early when nothing is left.
     pub(crate) fn step(
         &mut self,
         channel: &str,
@@ -194,8 +196,9 @@ impl Delivery {
         steps
     }
 
-    /// Keeps the burst right when the subscriber at `place` is about to be replaced by the last one, or
-    /// dropped if it is the last. The last one is served first if its turn would be skipped.
+    /// Keeps the burst right when the subscriber at `place` is about to be replaced by the last
+    /// one, or dropped if it is the last. The last one is served first if its turn would be
+    /// skipped.
     pub(crate) fn before_swap_remove(
         &mut self,
         channel: &str,

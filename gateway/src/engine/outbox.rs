@@ -2,8 +2,8 @@
 //!
 //! Owns: bytes accepted for this client and not yet completed by the kernel.
 //! Never: reads a clock, touches a socket, knows another connection.
-//! Invariant: `queued_bytes` is the sum of what waits; what is in flight is counted apart; together they
-//! stay within the budget, except that a single message may always follow an empty outbox.
+//! Invariant: `queued_bytes` is the sum of what waits; what is in flight is counted apart; together
+//! they stay within the budget, except that a single message may always follow an empty outbox.
 //!
 //! ```text
 //!  push ──► [ head | tail … ] ──take──► in flight ──completed──► gone

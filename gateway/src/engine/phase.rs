@@ -12,8 +12,8 @@
 //!                                     └───────── failed, peer ended, deadline ──────────────────┘
 //! ```
 //!
-//! From every phase a failure or the peer's end leads to `Cut`, where the ring is closing the socket, and
-//! from there to nowhere: the next connection in the slot has another generation.
+//! From every phase a failure or the peer's end leads to `Cut`, where the ring is closing the
+//! socket, and from there to nowhere: the next connection in the slot has another generation.
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Rates by the generic cell rate algorithm, in eight bytes.
 //!
-//! ITU-T I.371, annex A: a cell conforms if it does not come earlier than its theoretical arrival time
-//! less the tolerance.
+//! ITU-T I.371, annex A: a cell conforms if it does not come earlier than its theoretical arrival
+//! time less the tolerance.
 
 use protocol::time::Moment;
 

@@ -2,7 +2,8 @@
 //!
 //! Owns: every connection that this shard's ring accepted, for life.
 //! Never: does anything itself; it answers events with actions, and outboxes with what to send.
-//! Invariant: a connection that is not `Cut` has a deadline in the wheel whenever its phase has one.
+//! Invariant: a connection that is not `Cut` has a deadline in the wheel whenever its phase has
+//! one.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -113,6 +114,9 @@ impl GatewayShard {
             Event::BadRequest { connection, status, text } => {
                 self.refuse_request(connection, status, text, now);
             }
+            Event::RequestComplete { connection } => {
+                self.extend(connection, limits::HTTP_IDLE_TIMEOUT, now);
+            }
             Event::Response { connection, bytes, is_last } => {
                 self.on_response(connection, bytes, is_last, now);
             }
@@ -214,8 +218,8 @@ impl GatewayShard {
         self.drain.as_ref().is_some_and(Vec::is_empty) && self.connections.open_count == 0
     }
 
-    /// Every client is closed with 3001, spread over a time, so that they do not come to the other nodes
-    /// at once.
+    /// Every client is closed with 3001, spread over a time, so that they do not come to the other
+    /// nodes at once.
     fn begin_drain(&mut self, over: Duration, now: Now) {
         let ids: Vec<ConnectionId> = self.connections.ids().collect();
         self.drain_interval = over / u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1);
@@ -302,6 +306,11 @@ impl GatewayShard {
             return;
         }
         if !is_flushed {
+            if connection.phase == Phase::Closing {
+                // It takes what it is sent, if slowly.
+                connection.phase_deadline = now.moment + limits::LINGER_TIMEOUT;
+                self.rearm(slot_of(id), now);
+            }
             return;
         }
         let has_gap = std::mem::take(&mut connection.has_gap);
@@ -439,7 +448,7 @@ impl GatewayShard {
             consider(connection.stalled_since + limits::STALL_TIMEOUT);
         }
         if connection.unfinished_since > Moment::ZERO && connection.phase.listens() {
-            consider(connection.unfinished_since + limits::MESSAGE_TIMEOUT);
+            consider(connection.unfinished_since + unfinished_timeout(connection.phase));
         }
         if let Some(session) = connection.session.as_ref()
             && connection.phase == Phase::Connected
@@ -471,18 +480,27 @@ impl GatewayShard {
         let has_stalled = connection.stalled_since > Moment::ZERO
             && since(connection.stalled_since) >= limits::STALL_TIMEOUT;
         let is_endless = connection.unfinished_since > Moment::ZERO
-            && since(connection.unfinished_since) >= limits::MESSAGE_TIMEOUT;
+            && since(connection.unfinished_since) >= unfinished_timeout(phase);
         match phase {
             Phase::Closing | Phase::Lingering if is_over => {
                 self.advance(id, PhaseEvent::Deadline, now);
             }
             _ if !phase.listens() => self.rearm(slot, now),
             _ if has_stalled => self.close(id, CloseReason::Slow, now),
+            Phase::Handshake if is_endless => self.handshake_timeout(id, now),
             _ if is_endless => self.close(id, CloseReason::PolicyViolation, now),
             Phase::Handshake if is_over => self.handshake_timeout(id, now),
             Phase::Open | Phase::Connecting if is_over => self.close(id, CloseReason::Stale, now),
             Phase::Connected => self.session_timer(id, now),
             _ => self.rearm(slot, now),
         }
+    }
+}
+
+/// How long a request head, or a message, may take from its first byte to its last.
+fn unfinished_timeout(phase: Phase) -> Duration {
+    match phase {
+        Phase::Handshake => limits::HANDSHAKE_TIMEOUT,
+        _ => limits::MESSAGE_TIMEOUT,
     }
 }

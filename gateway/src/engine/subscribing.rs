@@ -185,7 +185,8 @@ impl GatewayShard {
         }
     }
 
-    /// The server subscribed a client that has its session: told by a push, and what it missed by more.
+    /// The server subscribed a client that has its session: told by a push, and what it missed by
+    /// more.
     fn push_subscribed(
         &mut self,
         id: ConnectionId,
@@ -303,7 +304,8 @@ impl GatewayShard {
         }
     }
 
-    /// Nobody in the channel can rely on its position any more, except `spared`, who has the new one.
+    /// Nobody in the channel can rely on its position any more, except `spared`, who has the new
+    /// one.
     fn void_positions(&mut self, index: u32, spared: Option<u32>, now: Now) {
         for slot in self.channels.slots(index) {
             if Some(slot) == spared {

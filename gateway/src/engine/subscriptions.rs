@@ -1,8 +1,9 @@
-//! Which connections of this shard listen to which channels, and how far each channel has come here.
+//! Which connections of this shard listen to which channels, and how far each channel has come
+//! here.
 //!
 //! Owns: the table of channels, the subscribers of each, their deliveries.
-//! Invariant: a channel is in the table from the first `Subscribe` sent to the router until the last
-//! `Unsubscribe`, so that its publications arrive without a gap as long as it is there.
+//! Invariant: a channel is in the table from the first `Subscribe` sent to the router until the
+//! last `Unsubscribe`, so that its publications arrive without a gap as long as it is there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -123,8 +124,8 @@ impl Channels {
         self.release(index);
     }
 
-    /// A subscription that was asked for is granted; returns its place. `Err`: the channel here is of
-    /// another epoch, so that everyone else's position is void.
+    /// A subscription that was asked for is granted; returns its place. `Err`: the channel here is
+    /// of another epoch, so that everyone else's position is void.
     pub(crate) fn grant(
         &mut self,
         index: u32,
@@ -254,8 +255,8 @@ impl Channels {
         Some(position)
     }
 
-    /// The answer to a request for missing publications. False: they are gone, and the positions of all
-    /// subscribers with them.
+    /// The answer to a request for missing publications. False: they are gone, and the positions of
+    /// all subscribers with them.
     pub(crate) fn fetched(
         &mut self,
         name: &str,
@@ -300,8 +301,8 @@ impl Channels {
         !self.active.is_empty()
     }
 
-    /// Serves channels in turn until `budget` subscribers were looked at. Returns channels that fell
-    /// behind and can now ask for what they miss.
+    /// Serves channels in turn until `budget` subscribers were looked at. Returns channels that
+    /// fell behind and can now ask for what they miss.
     pub(crate) fn fan_out(
         &mut self,
         mut budget: usize,

@@ -32,7 +32,8 @@ impl Users {
         self.records.len()
     }
 
-    /// A connection wants to begin a session. False: the user has `connections_max` (zero: no limit).
+    /// A connection wants to begin a session. False: the user has `connections_max` (zero: no
+    /// limit).
     pub(crate) fn join(
         &mut self,
         user: &Arc<str>,

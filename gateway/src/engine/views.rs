@@ -1,7 +1,7 @@
 //! From what tiers exchange to what clients read.
 //!
-//! Link messages own counted bytes, replies borrow; here the one is shown as the other, for as long as it
-//! takes to encode it.
+//! Link messages own counted bytes, replies borrow; here the one is shown as the other, for as long
+//! as it takes to encode it.
 
 use protocol::client as wire;
 use protocol::client::{Format, Payload};

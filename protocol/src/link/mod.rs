@@ -1,8 +1,8 @@
 //! What gateway and router say to each other.
 //!
-//! Between one gateway shard and one partition, messages keep their order in both directions. Each has a
-//! class: a *recoverable* message may be refused when its way is full (the sender is told and knows what
-//! to do), a *final* one is kept until there is room.
+//! Between one gateway shard and one partition, messages keep their order in both directions. Each
+//! has a class: a *recoverable* message may be refused when its way is full (the sender is told and
+//! knows what to do), a *final* one is kept until there is room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -167,7 +167,8 @@ pub enum Request {
     },
     /// Call a method of the server. The message's channel is the caller's user id.
     Rpc(Box<RpcRequest>),
-    /// Names and subscriber counts of the partition's channels. The message's channel is a glob pattern.
+    /// Names and subscriber counts of the partition's channels. The message's channel is a glob
+    /// pattern.
     Channels,
 }
 

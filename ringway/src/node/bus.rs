@@ -1,6 +1,7 @@
 //! The uplink of one process: lanes between shards, and partitions that live on their threads.
 //!
-//! Owns: this shard's ends of all lanes, the partitions it hosts, and what found no room on the way.
+//! Owns: this shard's ends of all lanes, the partitions it hosts, and what found no room on the
+//! way.
 //! Never: decides; partitions and the gateway engine do.
 //! Invariant: to one target, nothing overtakes what waits in `overflow`.
 

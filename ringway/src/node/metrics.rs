@@ -1,7 +1,7 @@
 //! `/metrics` in the text format of OpenMetrics.
 //!
-//! Every label has a closed set of values: shards, close reasons, error codes, directions. Nothing that a
-//! client chooses becomes a label.
+//! Every label has a closed set of values: shards, close reasons, error codes, directions. Nothing
+//! that a client chooses becomes a label.
 
 use std::fmt;
 

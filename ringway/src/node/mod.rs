@@ -205,6 +205,7 @@ fn run_shard<S: Service>(
     let partition = |id: PartitionId| {
         let mut partition = PartitionOptions::new(id, namespaces.clone(), options.seed);
         partition.history_publications_max = options.gateway.history_publications_max;
+        partition.recovery_publications_max = options.gateway.recovery_publications_max;
         Partition::new(partition)
     };
     let uplink =

@@ -1,7 +1,8 @@
 //! HTTP on the client port: from a shard to axum and back.
 //!
-//! A shard reads a request whole and hands it over through a bounded queue; a task on the tokio threads
-//! answers it and sends the response to the shard's inbox. When the queue is full, the shard answers 503.
+//! A shard reads a request whole and hands it over through a bounded queue; a task on the tokio
+//! threads answers it and sends the response to the shard's inbox. When the queue is full, the
+//! shard answers 503.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -33,9 +34,9 @@ pub struct TowerService {
 }
 
 impl TowerService {
-    /// Starts the task that answers requests of the shard behind `inbox`. Must be called within a tokio
-    /// runtime. The routes need the shards and the shards need this, so that `routes` may come later;
-    /// until then every request is answered with 503.
+    /// Starts the task that answers requests of the shard behind `inbox`. Must be called within a
+    /// tokio runtime. The routes need the shards and the shards need this, so that `routes` may
+    /// come later; until then every request is answered with 503.
     pub fn start(routes: Arc<OnceLock<Router>>, inbox: Inbox<Control>) -> Self {
         let (calls, mut queue) = mpsc::channel::<HttpCall>(QUEUE_MAX);
         let places = Arc::new(tokio::sync::Semaphore::new(CALLS_MAX));

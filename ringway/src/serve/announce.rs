@@ -12,8 +12,8 @@ use crate::token::{self, Grant};
 /// Seconds for which the printed token is good.
 const TOKEN_TTL_SECONDS: u64 = 24 * 3600;
 
-/// Logs limits and memory, and prints where the server listens. With made-up secrets, prints those that a
-/// person needs to try it.
+/// Logs limits and memory, and prints where the server listens. With made-up secrets, prints those
+/// that a person needs to try it.
 pub(super) fn started(
     settings: &Settings,
     options: &NodeOptions,

@@ -4,8 +4,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::settings::LogLevel;
 
-/// Starts logging. Texts of clients are escaped by the formatter: control characters, and with them new
-/// lines and terminal sequences, never reach a line (RUSTSEC-2025-0055).
+/// Starts logging. Texts of clients are escaped by the formatter: control characters, and with them
+/// new lines and terminal sequences, never reach a line (RUSTSEC-2025-0055).
 pub(super) fn start(level: LogLevel) {
     let level = match level {
         LogLevel::Off => LevelFilter::OFF,

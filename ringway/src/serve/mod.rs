@@ -124,8 +124,8 @@ fn node_options(
     })
 }
 
-/// Raises RLIMIT_NOFILE as far as this process may, and sizes a ring's table by it: each table may have
-/// that many places, and its direct descriptors do not count against the process.
+/// Raises RLIMIT_NOFILE as far as this process may, and sizes a ring's table by it: each table may
+/// have that many places, and its direct descriptors do not count against the process.
 fn descriptors_per_ring() -> u32 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

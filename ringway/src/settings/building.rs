@@ -14,7 +14,7 @@ use protocol::channels::{ChannelOptions, Durability, Namespaces, SlowConsumer};
 use crate::settings::options::{address as address_of, socket_address};
 use crate::settings::reading::Reading;
 use crate::settings::values::{Table, Values};
-use crate::settings::{ApiSettings, LogLevel, Settings, Transports, difference, keys, relations};
+use crate::settings::{ApiSettings, LogLevel, Settings, difference, keys, relations};
 
 /// Builds settings, and reports what does not fit together.
 pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> Settings {
@@ -34,14 +34,8 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
         metrics: global.text_if_any("metrics.address").and_then(|a| socket_address(&a)),
         log_level: log_level(&global.text("log.level")),
         gateway: gateway_config(values, origins),
-        transports: Transports {
-            websocket: !global.flag("websocket.disabled"),
-            http_stream: global.flag("http_stream.enabled"),
-            sse: global.flag("sse.enabled"),
-        },
         connection_tokens,
         subscription_tokens,
-        anonymous_tokens: !global.flag("client.disallow_anonymous_connection_tokens"),
         api: ApiSettings {
             enabled: !global.flag("http_api.disabled"),
             keys: api_key.into_iter().collect(),
@@ -50,7 +44,6 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
         health: global.flag("health.enabled"),
         shards: Some(shards).filter(|shards| *shards > 0),
         partitions: global.integer("partitions"),
-        history_publications_max: global.integer("client.history_max_publication_limit"),
         drain: global.duration("shutdown.drain"),
         shutdown_timeout: global.duration("shutdown.timeout"),
         effective: BTreeMap::new(),
@@ -99,10 +92,12 @@ fn gateway_config(values: &Values, origins: Origins) -> GatewayConfig {
         anonymous: global.flag("client.allow_anonymous_connect_without_token"),
         personal_channel: has_personal_channel.then(|| PersonalChannel {
             namespace: global.text(&format!("{personal}.personal_channel_namespace")),
-            single_connection: global.flag(&format!("{personal}.single_connection")),
         }),
         origins,
-        history_publications_max: global.integer("client.recovery_max_publication_limit"),
+        history_publications_max: global.integer("client.history_max_publication_limit"),
+        recovery_publications_max: global.integer("client.recovery_max_publication_limit"),
+        websocket: !global.flag("websocket.disabled"),
+        anonymous_tokens: !global.flag("client.disallow_anonymous_connection_tokens"),
         websocket_echo: global.flag("debug.websocket_echo"),
         node_name: global.text("node.name").into(),
     }

@@ -5,7 +5,7 @@ use crate::settings::options::{self, Typed};
 use crate::settings::problem::Place;
 use crate::settings::values::{Given, Values};
 
-const FLAGS: &[&str] = &["http_stream.enabled", "sse.enabled", "health.enabled"];
+const FLAGS: &[&str] = &["health.enabled"];
 const SECRETS: &[&str] = &["client.token.hmac_secret_key", "http_api.key"];
 const CHANNEL: &[(&str, &str)] = &[
     ("presence", "true"),

@@ -61,15 +61,11 @@ pub struct Settings {
     pub log_level: LogLevel,
     /// What concerns clients, for every gateway shard.
     pub gateway: GatewayConfig,
-    /// Which transports are served.
-    pub transports: Transports,
     /// Keys and rules of connection tokens (`client.token`).
     pub connection_tokens: TokenKeys,
     /// Keys and rules of subscription tokens: those of `client.subscription_token` if it is
     /// enabled, those of `client.token` otherwise.
     pub subscription_tokens: TokenKeys,
-    /// Accept connection tokens without a user (`client.disallow_anonymous_connection_tokens`).
-    pub anonymous_tokens: bool,
     /// The HTTP API.
     pub api: ApiSettings,
     /// Serve `/health` on the client port as well (`health.enabled`).
@@ -78,9 +74,6 @@ pub struct Settings {
     pub shards: Option<usize>,
     /// Router partitions (`partitions`).
     pub partitions: u16,
-    /// Most publications in one answer to `history` (`client.history_max_publication_limit`).
-    /// The limit of a recovery is in [`GatewayConfig`].
-    pub history_publications_max: u32,
     /// Clients are sent away over this time (`shutdown.drain`).
     pub drain: Duration,
     /// The process ends after this time (`shutdown.timeout`), at least [`Self::drain`].
@@ -99,24 +92,6 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
-}
-
-/// Which transports are served on the client port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transports {
-    /// `/connection/websocket` (unless `websocket.disabled`).
-    pub websocket: bool,
-    /// `/connection/http_stream` (`http_stream.enabled`).
-    pub http_stream: bool,
-    /// `/connection/sse` (`sse.enabled`).
-    pub sse: bool,
-}
-
-impl Transports {
-    /// `/emulation` takes what clients of the two streams send.
-    pub fn emulation(self) -> bool {
-        self.http_stream || self.sse
-    }
 }
 
 /// The HTTP API of backends (`http_api`).

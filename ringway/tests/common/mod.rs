@@ -50,6 +50,13 @@ pub fn load_text(name: &str, text: &str) -> Result<Loaded, Refusal> {
     Settings::load(&sources(&file))
 }
 
+/// The same with `--allow-unsupported`.
+pub fn load_unsupported(name: &str, text: &str) -> Result<Loaded, Refusal> {
+    let folder = Folder::new();
+    let file = folder.file(name, text);
+    Settings::load(&Sources { allows_unsupported: true, ..sources(&file) })
+}
+
 /// Problems of a text, as the operator sees them, with the folder cut off.
 pub fn problems_of(name: &str, text: &str) -> Vec<String> {
     let refusal = load_text(name, text).expect_err("there should be problems");

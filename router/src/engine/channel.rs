@@ -1,8 +1,8 @@
 //! One channel, as its partition knows it.
 //!
 //! Owns: the epoch and the offset, the window, who is present, which gateways listen.
-//! Invariant: an offset is used once in an epoch, and the epoch is made anew whenever offsets could have
-//! been lost.
+//! Invariant: an offset is used once in an epoch, and the epoch is made anew whenever offsets could
+//! have been lost.
 
 use std::sync::Arc;
 
@@ -43,7 +43,8 @@ impl Channel {
             return false;
         }
         let Some(options) = options else { return true };
-        // A position nobody was ever told needs no memory: an epoch that comes later is another one.
+        // A position nobody was ever told needs no memory: an epoch that comes later is another
+        // one.
         !options.has_history()
             || self.position.epoch.is_empty()
             || now.since(self.used_at) >= options.history_meta_ttl

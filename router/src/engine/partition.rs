@@ -2,8 +2,9 @@
 //!
 //! Owns: every channel whose name hashes to it.
 //! Never: a socket, a clock, or a decision about a client's rights.
-//! Invariant: what it says to one gateway about one channel is in the order in which it happened, so that
-//! an answer to `Subscribe` divides publications into those before and those behind its position.
+//! Invariant: what it says to one gateway about one channel is in the order in which it happened,
+//! so that an answer to `Subscribe` divides publications into those before and those behind its
+//! position.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,8 +36,10 @@ pub struct PartitionOptions {
     pub namespaces: Arc<Namespaces>,
     /// What clients may call.
     pub methods: Arc<Methods>,
-    /// Most publications in one recovery or page of history.
+    /// Most publications in one page of history.
     pub history_publications_max: u32,
+    /// Most publications in one recovery.
+    pub recovery_publications_max: u32,
     /// Where its epochs begin: random, different at every start.
     pub seed: u64,
 }
@@ -45,8 +48,14 @@ impl PartitionOptions {
     /// Partition `id` under `namespaces`, with the usual limits.
     pub fn new(id: PartitionId, namespaces: Arc<Namespaces>, seed: u64) -> Self {
         let methods = Arc::new(Methods::default());
-        let history_publications_max = HISTORY_PUBLICATIONS_MAX;
-        Self { id, namespaces, methods, history_publications_max, seed }
+        Self {
+            id,
+            namespaces,
+            methods,
+            history_publications_max: HISTORY_PUBLICATIONS_MAX,
+            recovery_publications_max: HISTORY_PUBLICATIONS_MAX,
+            seed,
+        }
     }
 }
 
@@ -328,7 +337,7 @@ impl Partition {
         let Some(options) = namespaces.resolve(&name) else {
             return self.reply(gateway, name, reply_to, Err(ErrorCode::UnknownChannel));
         };
-        let recovery_max = self.options.history_publications_max as usize;
+        let recovery_max = self.options.recovery_publications_max as usize;
         let channel = match self.find_or_make(&name, options.has_history(), now) {
             Ok(channel) => channel,
             Err(error) => return self.reply(gateway, name, reply_to, Err(error)),
@@ -554,7 +563,8 @@ fn recover(
     since: &Position,
     publications_max: usize,
 ) -> Option<Vec<Arc<Publication>>> {
-    if since.epoch != channel.position.epoch {
+    // A client that never learned the epoch vouches for its offset alone.
+    if !since.epoch.is_empty() && since.epoch != channel.position.epoch {
         return None;
     }
     match channel.window.since(since.offset, channel.position.offset) {

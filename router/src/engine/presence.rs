@@ -1,8 +1,8 @@
 //! Who is in one channel.
 //!
 //! Owns: one member per connection.
-//! Invariant: a leave is told exactly once for each join, because it is told only by the removal that
-//! removed.
+//! Invariant: a leave is told exactly once for each join, because it is told only by the removal
+//! that removed.
 
 use std::sync::Arc;
 

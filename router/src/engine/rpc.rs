@@ -1,7 +1,7 @@
 //! Methods that clients call by name.
 //!
-//! The registry is open: what comes later (chat, signalling, matchmaking) adds its methods here. A name
-//! that nobody registered answers 104.
+//! The registry is open: what comes later (chat, signalling, matchmaking) adds its methods here. A
+//! name that nobody registered answers 104.
 
 use std::collections::BTreeMap;
 

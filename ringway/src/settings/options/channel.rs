@@ -83,6 +83,10 @@ pub(super) const TABLE: &[OptionRow] = &[
         "payloads are not checked here; let the publisher check them",
     ),
     OptionRow::unsupported("auto_cache_recover", "there is no cache recovery; use history"),
+    OptionRow::unsupported(
+        "client_publish_debounce_interval",
+        "publications of clients are not debounced; `client.user_rate` bounds them",
+    ),
     OptionRow::unsupported("allow_tags_filter", "publications are not filtered by tags"),
     OptionRow::unsupported(
         "channel_regex",

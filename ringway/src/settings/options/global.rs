@@ -156,9 +156,9 @@ const CLIENT: &[OptionRow] = &[
         "client.subscribe_to_user_personal_channel.personal_channel_namespace",
         "The namespace of personal channels. Empty: none.",
     ),
-    flag(
+    OptionRow::unsupported(
         "client.subscribe_to_user_personal_channel.single_connection",
-        "Only the newest connection of a user stays.",
+        "a user may have several connections; `client.user_connection_limit` bounds them",
     ),
     OptionRow::new("client.insecure_skip_token_signature_verify", Kind::Flag, "false", "").serving(
         Service::Never("anyone could be any user; for trials use `client.insecure` on loopback"),
@@ -270,14 +270,9 @@ const CHANNEL: &[OptionRow] = &[
 ];
 
 const PREFIX: &str = "every transport is served at its usual path; let a proxy in front rename it";
-const BODY: &str = "request bodies are limited by `websocket.message_size_limit`";
-const RING: &str = "the ring has its own buffers";
 const COMPRESSION: &str = "messages are not compressed in this version";
-
-const fn body(path: &'static str) -> OptionRow {
-    OptionRow::new(path, Kind::integer(0, i64::MAX, "bytes"), "65536", "")
-        .serving(Service::Fixed(&["65536", "0"], BODY))
-}
+const RING: &str = "the ring has its own buffers";
+const STREAMS: &str = "clients connect by WebSocket in this version";
 
 const TRANSPORTS: &[OptionRow] = &[
     flag("websocket.disabled", "Do not serve `/connection/websocket`."),
@@ -296,14 +291,9 @@ const TRANSPORTS: &[OptionRow] = &[
     OptionRow::ignored("websocket.use_write_buffer_pool", RING),
     OptionRow::ignored("websocket.write_buffer_size", RING),
     OptionRow::ignored("websocket.write_timeout", "a send that stalls for 10 s is closed as slow"),
-    flag("http_stream.enabled", "Serve `/connection/http_stream` and `/emulation`."),
-    OptionRow::fixed("http_stream.handler_prefix", &["/connection/http_stream"], PREFIX),
-    body("http_stream.max_request_body_size"),
-    flag("sse.enabled", "Serve `/connection/sse` and `/emulation`."),
-    OptionRow::fixed("sse.handler_prefix", &["/connection/sse"], PREFIX),
-    body("sse.max_request_body_size"),
-    OptionRow::fixed("emulation.handler_prefix", &["/emulation"], PREFIX),
-    body("emulation.max_request_body_size"),
+    OptionRow::unsupported("http_stream", STREAMS),
+    OptionRow::unsupported("sse", STREAMS),
+    OptionRow::unsupported("emulation", STREAMS),
     OptionRow::unsupported("webtransport", "WebTransport is not part of this version"),
 ];
 

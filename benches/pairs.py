@@ -1,0 +1,173 @@
+"""Runs server and load in alternating pairs and prints ratios. Called by scripts/bench."""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+NAMESPACE = f"ringway-bench-{os.getpid()}"
+PORT = 9001
+CONFIG = {
+    "client": {"insecure": True, "allowed_origins": ["*"]},
+    "debug": {"websocket_echo": True},
+    "metrics": {"address": ""},
+    "shards": 1,
+    "log": {"level": "error"},
+    "channel": {"without_namespace": {"history_size": 10, "history_ttl": "60s"}},
+}
+
+
+def sh(*words, **more):
+    return subprocess.run(words, check=True, capture_output=True, text=True, **more)
+
+
+def inside(*words):
+    return ["ip", "netns", "exec", NAMESPACE, *words]
+
+
+def make_namespace():
+    sh("ip", "netns", "add", NAMESPACE)
+    sh(*inside("ip", "link", "set", "lo", "up"))
+    for setting in (
+        "net.ipv4.tcp_congestion_control=reno",
+        "net.ipv4.ip_local_port_range=1024 65535",
+        "net.core.somaxconn=65535",
+    ):
+        sh(*inside("sysctl", "-qw", setting))
+
+
+class Server:
+    def __init__(self, words, env):
+        self.process = subprocess.Popen(
+            inside("taskset", "-c", "0", *words),
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(0.7)
+        if self.process.poll() is not None:
+            sys.exit(f"the server ended: {' '.join(words)}")
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        time.sleep(0.2)
+
+
+class Bench:
+    def __init__(self, arguments, folder):
+        self.arguments = arguments
+        self.config = folder / "bench.json"
+        self.config.write_text(json.dumps(CONFIG))
+
+    def start(self, who):
+        if who == "bare":
+            return Server([self.arguments.reference], {**os.environ, "PORT": str(PORT)})
+        address = ["--address", "127.0.0.1", "--port", str(PORT)]
+        words = [self.arguments.server, "serve", "--config", str(self.config), *address]
+        return Server(words, os.environ)
+
+    def load(self, server, connections, *words):
+        """One measurement: the load source's line of JSON."""
+        command = inside("taskset", "-c", "1", self.arguments.load)
+        command += ["--address", f"127.0.0.1:{PORT}", "--connections", str(connections)]
+        command += ["--server-pid", str(server.process.pid), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        if done.returncode != 0:
+            server.stop()
+            sys.exit(f"{' '.join(words)}: {done.stderr.strip()}")
+        return json.loads(done.stdout)
+
+
+def report(name, results, bar):
+    for who, values in results.items():
+        low, middle, high = min(values), statistics.median(values), max(values)
+        print(f"  {name:14} {who:8} median {middle:>12,.0f}   {low:,.0f} to {high:,.0f}")
+    if "bare" in results:
+        ratios = [ours / bare for ours, bare in zip(results["ringway"], results["bare"])]
+        middle = statistics.median(ratios)
+        print(
+            f"  {name:14} ratio    median {middle:12.3f}   {min(ratios):.3f} to "
+            f"{max(ratios):.3f}   (bar {bar})"
+        )
+
+
+def speed(bench, pairs, short):
+    size, rounds = (500, 5) if short else (10_001, 60)
+    who = ["ringway"] + (["bare"] if bench.arguments.reference else [])
+    tests = {
+        "echo depth 1": (0.85, lambda w: ["echo", "--depth", "1"]),
+        "echo depth 8": (0.85, lambda w: ["echo", "--depth", "8"]),
+        "fan-out 1": (0.92, lambda w: ["fanout", "--outstanding", "1", "--rounds", str(rounds)]),
+        "fan-out 8": ("4 x", lambda w: ["fanout", "--outstanding", "8", "--rounds", str(rounds * 4)]),
+    }
+    results = {name: {one: [] for one in who} for name in tests}
+    for pair in range(pairs):
+        for one in who if pair % 2 == 0 else who[::-1]:
+            server = bench.start(one)
+            for name, (_, words) in tests.items():
+                arguments = words(one)
+                if one == "bare":
+                    echo = arguments[0] == "echo"
+                    arguments += ["--path", "/chat"] if echo else ["--dialect", "bare"]
+                if short and arguments[0] == "echo":
+                    arguments += ["--seconds", "0.5"]
+                connections = size if arguments[0] == "fanout" else min(size, 1000)
+                measured = bench.load(server, connections, *arguments)
+                results[name][one].append(measured["per_second"])
+                print(f"  pair {pair + 1} {one:8} {name:14} {json.dumps(measured)}", flush=True)
+            server.stop()
+    print()
+    for name, (bar, _) in tests.items():
+        report(name, results[name], bar)
+    eight, one = results["fan-out 8"]["ringway"], results["fan-out 1"]["ringway"]
+    gain = statistics.median(a / b for a, b in zip(eight, one))
+    print(f"  eight outstanding broadcasts deliver {gain:.2f} x as much as one")
+
+
+def memory(bench, short):
+    connections = 500 if short else 15_000
+    server = bench.start("ringway")
+    measured = bench.load(server, connections, "idle", "--hold", "1" if short else "5")
+    server.stop()
+    bar = 32 * 2**20 + connections * 1024
+    print(f"  {connections} idle sessions: {json.dumps(measured)}")
+    print(f"  PSS {measured['pss'] / 2**20:.1f} MiB, bar {bar / 2**20:.1f} MiB")
+
+
+def fairness(bench, short):
+    connections, rounds = (500, 20) if short else (15_002, 60)
+    server = bench.start("ringway")
+    quiet = bench.load(server, 1, "echo", "--depth", "1", "--seconds", "1")
+    words = ["fanout", "--outstanding", "8", "--rounds", str(rounds), "--bystander", "/debug/echo"]
+    busy = bench.load(server, connections, *words)
+    server.stop()
+    print(f"  quiet p99 {quiet['p99_us']} us; beside a saturating channel {busy['bystander']}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--load", required=True)
+    parser.add_argument("--reference")
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--short", action="store_true")
+    arguments = parser.parse_args()
+    make_namespace()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(arguments, pathlib.Path(folder))
+            speed(bench, arguments.pairs, arguments.short)
+            memory(bench, arguments.short)
+            fairness(bench, arguments.short)
+    finally:
+        subprocess.run(["ip", "netns", "del", NAMESPACE], capture_output=True)
+
+
+if __name__ == "__main__":
+    main()

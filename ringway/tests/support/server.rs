@@ -1,0 +1,229 @@
+//! A real server on a free port, and a client that is not ours in anything but its frames.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use protocol::websocket::Opcode;
+use protocol::websocket::client::{ClientFrame, ServerFrames, encode_masked_frame};
+
+/// A server that ends with the test.
+pub struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    pub address: String,
+    pub operators: String,
+    pub started_in: Duration,
+    config: PathBuf,
+}
+
+static FILES: AtomicU32 = AtomicU32::new(0);
+
+/// Writes a configuration to a file of its own.
+pub fn config_file(json: &str) -> PathBuf {
+    let number = FILES.fetch_add(1, Ordering::Relaxed);
+    let name = format!("ringway-test-{}-{number}.json", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, json).expect("the temporary folder takes a file");
+    path
+}
+
+/// Runs the binary to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs")
+}
+
+impl Server {
+    /// Starts a server; `json` is its configuration without addresses.
+    pub fn start(json: &str) -> Self {
+        let config = config_file(json);
+        let started = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .args(["serve", "--config", config.to_str().expect("UTF-8"), "--port", "0"])
+            .env("RINGWAY_METRICS_ADDRESS", "127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let address = after(&mut stdout, "listens on http://");
+        let started_in = started.elapsed();
+        let operators = after(&mut stdout, "http://");
+        let operators = operators.trim_end_matches("/metrics").to_owned();
+        Self { child, stdout, address, operators, started_in, config }
+    }
+
+    /// Rewrites the configuration and asks for a reload.
+    pub fn reload(&self, json: &str) {
+        std::fs::write(&self.config, json).expect("the file is ours");
+        self.signal("HUP");
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(status.expect("kill is there").success());
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self, at_most: Duration) -> ExitStatus {
+        let until = Instant::now() + at_most;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status;
+            }
+            assert!(Instant::now() < until, "the server does not end");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whatever the server printed to stdout after it started. Only once it has ended.
+    pub fn rest_of_stdout(&mut self) -> String {
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text).expect("UTF-8");
+        text
+    }
+
+    /// A request by HTTP/1.1; status and body.
+    pub fn http(&self, address: &str, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        stream.write_all(request.as_bytes()).expect("it takes a request");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers and closes");
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status.expect("a status line"), body.to_owned())
+    }
+
+    pub fn get(&self, address: &str, path: &str) -> (u16, String) {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        self.http(address, &request)
+    }
+
+    pub fn api(&self, method: &str, key: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let request = format!(
+            "POST /api/{method} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        self.http(&self.address, &request)
+    }
+}
+
+fn after(stdout: &mut impl BufRead, mark: &str) -> String {
+    for _ in 0..16 {
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("the server prints UTF-8");
+        if let Some((_, rest)) = line.split_once(mark) {
+            return rest.trim().to_owned();
+        }
+    }
+    panic!("the server does not print {mark:?}")
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.config);
+    }
+}
+
+/// What a client received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    Text(String),
+    Close(u16),
+    /// The connection ended without a close frame.
+    Ended,
+}
+
+/// A WebSocket client.
+pub struct Client {
+    stream: TcpStream,
+    frames: ServerFrames,
+    waiting: Vec<u8>,
+}
+
+impl Client {
+    pub fn open(server: &Server, path: &str) -> Self {
+        let mut stream = TcpStream::connect(&server.address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("it takes a request");
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).expect("a response head");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).expect("UTF-8");
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        Self { stream, frames: ServerFrames::new(), waiting: Vec::new() }
+    }
+
+    pub fn send(&mut self, text: &str) {
+        let mut out = Vec::new();
+        let frame = ClientFrame::whole(Opcode::Text, [1, 2, 3, 4], text.as_bytes());
+        encode_masked_frame(&frame, &mut out);
+        self.stream.write_all(&out).expect("the server reads");
+    }
+
+    pub fn receive(&mut self) -> Received {
+        loop {
+            let mut input: &[u8] = &self.waiting;
+            let found = self.frames.next(&mut input).expect("frames by the rules");
+            let received = found.map(|frame| match frame.opcode {
+                Opcode::Close => {
+                    let code = frame.payload.get(..2).map(|two| [two[0], two[1]]);
+                    Received::Close(code.map_or(1005, u16::from_be_bytes))
+                }
+                _ => Received::Text(String::from_utf8_lossy(frame.payload).into_owned()),
+            });
+            let left = input.to_vec();
+            self.waiting = left;
+            if let Some(received) = received {
+                return received;
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Received::Ended,
+                Ok(count) => self.waiting.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                    return Received::Ended;
+                }
+                Err(error) => panic!("nothing came: {error}"),
+            }
+        }
+    }
+
+    /// The next text; anything else is a failure.
+    pub fn text(&mut self) -> String {
+        match self.receive() {
+            Received::Text(text) => text,
+            other => panic!("a text was expected, not {other:?}"),
+        }
+    }
+
+    /// Connects a session without a token.
+    pub fn connected(server: &Server) -> Self {
+        let mut client = Self::open(server, "/connection/websocket");
+        client.send(r#"{"id":1,"connect":{}}"#);
+        let reply = client.text();
+        assert!(reply.starts_with(r#"{"id":1,"connect":{"client":""#), "{reply}");
+        client
+    }
+}
