@@ -150,7 +150,7 @@ function onConnectForm(event) {
   for (const name of names) subscribe(page.rooms.get(name));
 }
 
-/** A person can see recovery: the connection goes away, and comes back when the button is let go. */
+/** A person can see recovery: the connection goes away until the button is pressed again. */
 function onOffline() {
   setOffline(!page.offline);
   if (page.offline) page.client.disconnect();

@@ -1,4 +1,5 @@
-"""A client that does nothing wrong: one echo after the other. Prints the p99 of each quarter second.
+"""A client that does nothing wrong: one echo after the other. Prints the p99 of each quarter
+second.
 
 A process of its own, so that the attacks do not disturb its clock. Started by run.py.
 """

@@ -54,6 +54,7 @@ def stalled_readers(server):
     grown = server.resident_kib - before
     time.sleep(SETTLE_SECONDS + 2)
     left = server.api("presence_stats", {"channel": "c1"})["result"].get("num_clients", 0)
+    codes = [code for code in (one.close_code(0.01) for one in readers) if code is not None]
     for connection in [*stalled, *readers]:
         connection.socket.close()
     if any(numbers != list(range(MESSAGES_COUNT)) for numbers in seen):
@@ -62,7 +63,9 @@ def stalled_readers(server):
         return f"a publisher waited {slowest:.2f} s"
     if grown > STALLED_COUNT * 1500:
         return f"memory grew by {grown} KiB for {STALLED_COUNT} stalled readers"
-    return f"{left} subscribers, not {READERS_COUNT}" if left != READERS_COUNT else None
+    if left != READERS_COUNT:
+        return f"{left} subscribers, not {READERS_COUNT}; readers were closed with {codes}"
+    return None
 
 
 def channel_names(server):

@@ -10,7 +10,8 @@ SQL = ["'", "''", "';--", "1;DROP/**/TABLE/**/messages;--", "'/**/OR/**/1=1--", 
        "$$", "%27", "x'/**/UNION/**/SELECT/**/1--", "{{7*7}}", "${jndi}", "$(id)", "|id", ";id"]
 REDIS = ["*3", "*", "?", "[a-z]", "{tag}", "}{", "rw.0.log", "__keyspace@0__", "a{b}c{d}", "\\x00"]
 NAMESPACES = ["${jndi:ldap://x}", "rw:0:log", "__keyspace@0__:*", "rw:{0}:meta", ":", "::"]
-REFUSED = ["", "a b", "a\r\nDEL b", "*3\r\n$3\r\nDEL\r\n", "a\0b", "a\x1bb", "a\tb", "a\x7fb", "zoë",
+REFUSED = ["", "a b", "a\r\nDEL b", "*3\r\n$3\r\nDEL\r\n", "a\0b", "a\x1bb", "a\tb", "a\x7fb",
+"zoë",
            "\u202egnp", "\ufeffa", "a\u2028b", "n" * 256, "n" * 10_000]
 MARK = "CANARYLINE"
 HOSTILE = [f"x\n{MARK} forged", f"x\r\n{MARK} forged", f"\x1b[31m{MARK}", f"\u202e{MARK}",
@@ -84,12 +85,12 @@ def secrets_stay_inside(server):
     secret = server.config["client"]["token"]["hmac_secret_key"]
     server.api("publish", {"channel": "x", "data": {}})
     seen = [server.log]
-    for port, path in [(server.metrics_port, "/metrics"), (server.port, "/health"), (server.port, "/"),
-                       (server.port, "/app.js")]:
+    pages = [(server.port, path) for path in ["/health", "/", "/app.js"]]
+    for port, path in [(server.metrics_port, "/metrics"), *pages]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             seen.append(answer.read().decode())
     for body in ["{", "[]", '{"channel": 1}', '{"key": "x"}']:
-        lines = [f"POST /api/publish HTTP/1.1", f"X-API-Key: {key}", f"Content-Length: {len(body)}"]
+        lines = ["POST /api/publish HTTP/1.1", f"X-API-Key: {key}", f"Content-Length: {len(body)}"]
         seen.append(exchange(server, head(lines) + body.encode(), 0.3)[1].decode("latin-1"))
     with Socket(server) as connection:
         connection.client()

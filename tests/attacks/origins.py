@@ -70,7 +70,8 @@ OFFERS = {
 
 def rows():
     yield "A17 allowed", functools.partial(status, [f"Origin: {GOOD}"], {101})
-    yield "A17 allowed, upper case", functools.partial(status, ["Origin: HTTPS://APP.EXAMPLE"], {101})
+    upper = [f"Origin: {GOOD.upper()}"]
+    yield "A17 allowed, upper case", functools.partial(status, upper, {101})
     yield "A17 no page, no Origin", functools.partial(status, [], {101})
     for origin in FOREIGN:
         yield f"A17 {origin}", functools.partial(status, [f"Origin: {origin}"], {400, 403})

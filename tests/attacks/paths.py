@@ -1,4 +1,5 @@
-"""A19, A21: files that are not the page's, and what belongs to operators, asked on the public port."""
+"""A19, A21: files that are not the page's, and what belongs to operators, asked on the public
+port."""
 
 import functools
 import itertools
@@ -12,16 +13,18 @@ CANARIES = [b"root:", b"canary-", b"PATH="]
 UPS = ["../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..%5c", "%2e%2e%5c", "..\\", "%252e%252e%252f",
        "..%c0%af", "%c0%ae%c0%ae/", "..%e0%80%af", ".%2e/", "....//", "..;/", "..%00/", "..%0d/",
        "%uff0e%uff0e/", ".../", "./../", "//../"]
-ODD = ["/%00", "/index.html%00.js", "/app.js/", "/app.js/..", "/app.js%2f..%2fconfig.json", "/app.js.",
-       "/app.js%20", "/app.js::$DATA", "/APP.JS", "/style.css~", "/.git/config", "/.env", "/Cargo.toml",
-       "/src/main.rs", "/data/", "//etc/passwd", "/file:///etc/passwd", "/%2fetc%2fpasswd",
-       "/\\etc\\passwd", "/C:/Windows/win.ini", "/~root/", "/con", "/vendor/centrifuge.js",
-       "/web/app.js", "/config.json", "/log", "/proc/self/maps", "/dev/zero"]
+ODD = ["/%00", "/index.html%00.js", "/app.js/", "/app.js/..", "/app.js%2f..%2fconfig.json",
+       "/app.js.", "/app.js%20", "/app.js::$DATA", "/APP.JS", "/style.css~", "/.git/config",
+       "/.env", "/Cargo.toml", "/src/main.rs", "/data/", "//etc/passwd", "/file:///etc/passwd",
+       "/%2fetc%2fpasswd", "/\\etc\\passwd", "/C:/Windows/win.ini", "/~root/", "/con",
+       "/vendor/centrifuge.js", "/web/app.js", "/config.json", "/log", "/proc/self/maps",
+       "/dev/zero"]
 OPERATORS = ["/metrics", "/metrics/", "/admin", "/admin/", "/admin/api", "/admin/auth", "/debug",
-             "/debug/", "/debug/pprof", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/status",
-             "/stats", "/server-status", "/actuator", "/actuator/env", "/actuator/health", "/info",
-             "/config", "/env", "/swagger", "/swagger/", "/console", "/manage", "/internal", "/private",
-             "/healthz", "/readyz", "/livez", "/trace", "/logs", "/shutdown", "/reload", "/-/reload"]
+             "/debug/", "/debug/pprof", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars",
+             "/status", "/stats", "/server-status", "/actuator", "/actuator/env",
+             "/actuator/health", "/info", "/config", "/env", "/swagger", "/swagger/", "/console",
+             "/manage", "/internal", "/private", "/healthz", "/readyz", "/livez", "/trace",
+             "/logs", "/shutdown", "/reload", "/-/reload"]
 TRICKS = [["X-Forwarded-For: 127.0.0.1"], ["X-Real-IP: 127.0.0.1"], ["Forwarded: for=127.0.0.1"],
           ["X-Forwarded-Host: localhost:9000"], ["X-Original-URL: /metrics"],
           ["X-Rewrite-URL: /metrics"]]
@@ -43,8 +46,8 @@ def get(path, extra=(), host="127.0.0.1"):
 
 
 def api_needs_the_key(extra, server):
-    octets = head(["POST /api/info HTTP/1.1", "Content-Length: 2", "Connection: close", *extra]) + b"{}"
-    found, answer, _ = exchange(server, octets, 1)
+    lines = ["POST /api/info HTTP/1.1", "Content-Length: 2", "Connection: close", *extra]
+    found, answer, _ = exchange(server, head(lines) + b"{}", 1)
     return None if found == [401] else f"statuses {found}; {answer[-80:]!r}"
 
 
@@ -83,5 +86,6 @@ def rows():
                   ["X-API-Key: CANARY-API-KEY-5D1F0C"]]:
         yield f"A21 /api with {extra[0]}", functools.partial(api_needs_the_key, extra)
     for path in ["/api/info", "/connection/websocket", "/", "/debug/echo"]:
-        yield f"A21 {path} on the metrics port", functools.partial(metrics_port_serves_no_clients, path)
+        check = functools.partial(metrics_port_serves_no_clients, path)
+        yield f"A21 {path} on the metrics port", check
     yield "the page itself is served", page_is_served

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Goal: no attack of the catalogue harms anybody but the attacker.
 
-Method: the real binary; raw sockets. Each group is a file with rows: what is sent, and the close code or
-status that must come back. After each row the process lives, and its memory is within the row's bound. While
-a group runs, a bystander's echo stays fast: its p99 in the median quarter second is at most twice the quiet
-one, or BYSTANDER_FLOOR_MS. Run: python3 tests/attacks/run.py [group …]
+Method: the real binary; raw sockets. Each group is a file with rows: what is sent, and the close
+code or status that must come back. After each row the process lives, and its memory is within the
+row's bound. While a group runs, a bystander's echo stays fast: its p99 in the median quarter second
+is at most twice the quiet one, or BYSTANDER_FLOOR_MS. Run: python3 tests/attacks/run.py [group …]
 """
 
 import importlib

@@ -135,14 +135,17 @@ class Socket:
         return self.send(frame(TEXT, lines.encode(), mask=os.urandom(4)))
 
     def reply(self, seconds=5):
-        """The next reply or push as an object; None if nothing came."""
-        while not self.replies:
+        """The next reply or push as an object; None if nothing came. Pings are answered."""
+        while True:
+            while self.replies:
+                if reply := self.replies.pop(0):
+                    return reply
+                self.command({})
             found = self.next_frame(seconds)
             if found is None or found[0] == CLOSE:
                 return None
             if found[0] == TEXT:
                 self.replies = [json.loads(line) for line in found[1].splitlines() if line]
-        return self.replies.pop(0)
 
     def answer_to(self, number, seconds=5):
         while (reply := self.reply(seconds)) is not None:
@@ -167,7 +170,7 @@ def take_frame(buffer):
 
 
 def exchange(server, octets, seconds=3):
-    """Sends bytes on a new connection; returns the statuses that came back, the text, and the end."""
+    """Sends bytes on a new connection; returns the statuses that came back, the text, the end."""
     with Socket(server) as connection:
         connection.send(octets)
         answer, is_ended = connection.read_to_end(seconds)

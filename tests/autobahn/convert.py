@@ -1,8 +1,8 @@
 """Makes the suite's case files, written for Python 2, readable for Python 3.
 
-Octet strings of Python 2 become texts of Latin-1 characters, one per octet: every literal then keeps its
-meaning, comparisons stay what they were, and only fuzz.py turns texts into bytes, where they meet the
-protocol.
+Octet strings of Python 2 become texts of Latin-1 characters, one per octet: every literal then
+keeps its meaning, comparisons stay what they were, and only fuzz.py turns texts into bytes, where
+they meet the protocol.
 """
 
 import re

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Goal: the echo of the server behaves as RFC 6455 says, in the judgement of the Autobahn suite.
 
-Method: the suite's own cases, fetched from PyPI at test time (none of its code is in this repository),
-made readable for Python 3 by convert.py, and driven by fuzz.py on `autobahn` and `twisted`. They live in
-.tools/autobahn/ of the checkout.
+Method: the suite's own cases, fetched from PyPI at test time (none of its code is in this
+repository), made readable for Python 3 by convert.py, and driven by fuzz.py on `autobahn` and
+`twisted`. They live in .tools/autobahn/ of the checkout.
 
 Run: python3 tests/autobahn/run.py                  the core cases: sections 1 to 7 and 10
      python3 tests/autobahn/run.py --section 9      large messages, with a larger limit

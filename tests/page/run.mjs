@@ -1,7 +1,7 @@
-// Goal: the try-it page tells the truth while connections break: live messages and members, and after a
-// reconnect every missed message once, in order.
-// Method: the real binary, headless Chromium, two tabs as two users; the HTTP API publishes while one tab
-// is offline and while the server throws both out. Run: node tests/page/run.mjs
+// Goal: the try-it page tells the truth while connections break: live messages and members, and
+// after a reconnect every missed message once, in order.
+// Method: the real binary, headless Chromium, two tabs as two users; the HTTP API publishes while
+// one tab is offline and while the server throws both out. Run: node tests/page/run.mjs
 
 import assert from 'node:assert/strict';
 import { pause, Server, until } from '../support/server.mjs';
@@ -124,7 +124,8 @@ const steps = {
     await until('the answer', async () => /"a"/.test(await answer.textContent()));
     await ann.page.fill('#rpc-method', 'nosuch');
     await ann.page.click('#rpc');
-    await until('the refusal', async () => /no such method \(104\)/.test(await answer.textContent()));
+    const isRefused = async () => /no such method \(104\)/.test(await answer.textContent());
+    await until('the refusal', isRefused);
   },
 
   async 'a bad token is refused in words'({ context, server }) {

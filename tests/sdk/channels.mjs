@@ -4,11 +4,16 @@ import assert from 'node:assert/strict';
 import { inSeconds, mint, pause, until } from '../support/server.mjs';
 import { event, refusal } from './clients.mjs';
 
+/** A subscription token of ann that ends in so many seconds. */
+const channelToken = (clients, channel, seconds) =>
+  clients.server.token(clients.user('ann'), { channel, exp: inSeconds(seconds) });
+
 export const cases = {
   async 'a publication reaches all subscribers, with its author'(clients) {
     const channel = clients.channel('open');
     const [ann, bob] = [await clients.as('ann'), await clients.as('bob')];
-    const [from, to] = [await clients.subscribed(ann, channel), await clients.subscribed(bob, channel)];
+    const from = await clients.subscribed(ann, channel);
+    const to = await clients.subscribed(bob, channel);
     await from.publish(clients.data({ text: 'hello' }));
     for (const subscription of [from, to]) {
       const publication = await event(subscription.seen, 'publication');
@@ -161,7 +166,7 @@ export const cases = {
   async 'an expired subscription token is 109, and a new one is asked for'(clients) {
     const channel = clients.channel('private');
     let asked = 0;
-    const make = (exp) => clients.server.token(clients.user('ann'), { channel, exp: inSeconds(exp) });
+    const make = (seconds) => channelToken(clients, channel, seconds);
     const getToken = async () => { asked += 1; return make(60); };
     await clients.subscribed(await clients.as('ann'), channel, { token: make(-10), getToken });
     assert.equal(asked, 1);
@@ -170,7 +175,7 @@ export const cases = {
   async 'a subscription token is refreshed before it ends'(clients) {
     const channel = clients.channel('private');
     let asked = 0;
-    const make = (exp) => clients.server.token(clients.user('ann'), { channel, exp: inSeconds(exp) });
+    const make = (seconds) => channelToken(clients, channel, seconds);
     const getToken = async () => { asked += 1; return make(60); };
     const client = await clients.as('ann');
     const subscription = await clients.subscribed(client, channel, { token: make(2), getToken });
@@ -182,7 +187,7 @@ export const cases = {
   async 'a subscription that is not refreshed ends with 2501 and comes back'(clients) {
     const channel = clients.channel('private');
     let asked = 0;
-    const make = (exp) => clients.server.token(clients.user('ann'), { channel, exp: inSeconds(exp) });
+    const make = (seconds) => channelToken(clients, channel, seconds);
     const getToken = () => {
       asked += 1;
       return asked === 1 ? new Promise(() => {}) : Promise.resolve(make(60));

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Goal: the public Python client library works unchanged, in both wire formats.
 
-Method: the real binary, `centrifuge-python` from PyPI in .tools/python_sdk of the checkout; each case opens
-clients of its own. Run: python3 tests/sdk/python_sdk.py   (ONLY=text picks cases by name)
+Method: the real binary, `centrifuge-python` from PyPI in .tools/python_sdk of the checkout; each
+case opens clients of its own. Run: python3 tests/sdk/python_sdk.py   (ONLY=text picks cases by
+name)
 """
 
 import asyncio

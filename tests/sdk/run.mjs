@@ -19,15 +19,8 @@ const server = await Server.start('sdk.json');
 const total = { passed: 0, failed: 0 };
 for (const [format, Client] of Object.entries(formats)) {
   for (const [group, { cases }] of Object.entries(groups)) {
-    const isolated = Object.fromEntries(Object.entries(cases).map(([name, body]) => [name, async () => {
-      const clients = new Clients(server, Client, format, WebSocket);
-      try {
-        await body(clients);
-      } finally {
-        clients.close();
-      }
-    }]));
-    const counts = await runCases(`${format} ${group}`, isolated);
+    const makeClients = () => new Clients(server, Client, format, WebSocket);
+    const counts = await runCases(`${format} ${group}`, cases, makeClients);
     total.passed += counts.passed;
     total.failed += counts.failed;
   }

@@ -1,7 +1,7 @@
 """Starts the real binary on free loopback ports; the Python twin of server.mjs.
 
-The binary is named by RINGWAY_BIN (default: target/release/ringway of this checkout). A test names a
-configuration in tests/configs/; only ports are put in here, so that tests can run side by side.
+The binary is named by RINGWAY_BIN (default: target/release/ringway of this checkout). A test names
+a configuration in tests/configs/; only ports are put in here, so that tests can run side by side.
 """
 
 import json
@@ -89,8 +89,9 @@ class Server:
         return int(line.split()[1])
 
     def is_healthy(self):
+        address = f"http://127.0.0.1:{self.port}/health"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=1) as answer:
+            with urllib.request.urlopen(address, timeout=1) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False

@@ -1,7 +1,8 @@
 // Starts the real binary on free loopback ports, and calls its HTTP API.
 //
-// The binary is named by RINGWAY_BIN (default: target/release/ringway of this checkout). A test names a
-// configuration in tests/configs/; only the ports are put in here, so that tests can run side by side.
+// The binary is named by RINGWAY_BIN (default: target/release/ringway of this checkout). A test
+// names a configuration in tests/configs/; only the ports are put in here, so that tests can run
+// side by side.
 
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
