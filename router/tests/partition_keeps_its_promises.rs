@@ -102,7 +102,8 @@ impl Bench {
             channel_info: None,
         });
         let connection = connection(slot);
-        let request = SubscribeRequest { connection, member: Some(member), recover };
+        let request =
+            SubscribeRequest { connection, member: Some(member), recover, bytes_max: 1000 };
         let reply_to = ReplyTo::Command { connection, command: 1 };
         self.send(gateway, reply_to, Request::Subscribe(Box::new(request)));
         let is_reply =
@@ -175,6 +176,34 @@ fn recovery_is_everything_or_nothing() {
     assert!(!bench.subscribe(HERE, 3, other).recovered);
     assert!(bench.subscribe(HERE, 4, at(7)).recovered, "nothing was missed");
     assert!(!bench.subscribe(HERE, 5, at(8)).recovered, "a position from nowhere");
+}
+
+#[test]
+fn a_recovery_that_no_client_could_take_is_refused() {
+    let mut bench = Bench::new(options());
+    let large = format!("\"{}\"", "x".repeat(600));
+    let publish = |bench: &mut Bench| {
+        let request = PublishRequest {
+            content: Content::classify(large.as_bytes()),
+            publisher: None,
+            tags: None,
+            skip_history: false,
+            idempotency_key: None,
+        };
+        bench.ask(Request::Publish(Box::new(request)))
+    };
+    let Ok(Answer::Published(first)) = publish(&mut bench) else { panic!() };
+    publish(&mut bench).unwrap();
+    publish(&mut bench).unwrap();
+    let at = |offset| Some(Position { offset, epoch: first.epoch.clone() });
+    assert!(bench.subscribe(HERE, 1, at(2)).recovered, "600 bytes of 1000");
+    assert!(!bench.subscribe(HERE, 2, at(1)).recovered, "1200 bytes of 1000");
+    let page = HistoryRequest { limit: 10, bytes_max: 1000, ..HistoryRequest::default() };
+    let Ok(Answer::History { publications, .. }) = bench.ask(Request::History(Box::new(page)))
+    else {
+        panic!()
+    };
+    assert_eq!(publications.len(), 1, "a page ends before it is too large");
 }
 
 #[test]

@@ -168,7 +168,9 @@ impl GatewayShard {
                     epoch: since.epoch.as_ref().into(),
                 });
                 let (limit, reverse) = (history.limit, history.reverse);
-                let request = Request::History(Box::new(HistoryRequest { limit, since, reverse }));
+                let bytes_max = self.config.answer_bytes_max();
+                let request =
+                    Request::History(Box::new(HistoryRequest { limit, since, reverse, bytes_max }));
                 self.query(id, command, &history.channel, Verb::History, request)
             }
             CommandKind::Rpc(rpc) => self.rpc(id, command, &rpc, now),

@@ -235,7 +235,8 @@ impl GatewayShard {
         let index = self.channels.begin(channel, options.slow_consumer);
         subscription.channel = index;
         session.subscriptions.push(subscription);
-        let request = SubscribeRequest { connection: id, member, recover };
+        let bytes_max = self.config.answer_bytes_max();
+        let request = SubscribeRequest { connection: id, member, recover, bytes_max };
         self.actions.push_back(Action::ToRouter(ToRouter {
             channel: self.channels.name(index).clone(),
             reply_to: ReplyTo::Command { connection: id, command },

@@ -181,6 +181,9 @@ pub struct SubscribeRequest {
     pub member: Option<Arc<Member>>,
     /// Send what was missed since then.
     pub recover: Option<Position>,
+    /// Most bytes of payload in a recovery. More could not be sent to the client within its budget,
+    /// so that it would come back for them for ever; it is told `recovered: false` instead.
+    pub bytes_max: u32,
 }
 
 /// Fields of [`Request::Publish`].
@@ -218,6 +221,9 @@ pub struct HistoryRequest {
     pub since: Option<Position>,
     /// Newest first.
     pub reverse: bool,
+    /// Most bytes of payload in the page, which ends before it exceeds them; one publication is
+    /// always within it. Zero: as many as there are.
+    pub bytes_max: u32,
 }
 
 /// A message from a partition to one gateway.

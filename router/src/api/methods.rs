@@ -35,6 +35,8 @@ pub(super) const NAMES: [&str; 13] = [
     "batch",
 ];
 
+/// Bytes of payload in one answer to `history`.
+const HISTORY_BYTES_MAX: u32 = 2 << 20;
 /// Code of a disconnect by the API, unless it names another one (force disconnect).
 const DISCONNECT_CODE: u16 = 3503;
 
@@ -260,9 +262,9 @@ fn require_presence<B: Backend>(backend: &B, channel: &str) -> Result<(), ErrorC
 async fn history<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiError> {
     let request: ask::History = parse(body)?;
     options(backend, &request.channel)?;
-    let (limit, reverse) = (request.limit, request.reverse);
+    let (limit, reverse, bytes_max) = (request.limit, request.reverse, HISTORY_BYTES_MAX);
     let since = request.since.map(position);
-    let query = Request::History(Box::new(HistoryRequest { limit, since, reverse }));
+    let query = Request::History(Box::new(HistoryRequest { limit, since, reverse, bytes_max }));
     match ask_partition(backend, &request.channel, query).await? {
         Answer::History { publications, position } => {
             Ok(answers::history(&publications, &position))

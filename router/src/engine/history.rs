@@ -92,16 +92,37 @@ impl Window {
     /// A page of the window.
     pub(super) fn page(&self, request: &HistoryRequest, limit: usize) -> Vec<Arc<Publication>> {
         let since = request.since.as_ref().map(|position| position.offset);
+        let bytes_max = match request.bytes_max {
+            0 => usize::MAX,
+            bytes_max => bytes_max as usize,
+        };
         if request.reverse {
             let below = since.unwrap_or(u64::MAX);
             let page = self.publications.iter().rev().filter(|entry| entry.offset < below);
-            page.take(limit).cloned().collect()
+            within(page.take(limit), bytes_max)
         } else {
             let above = since.unwrap_or(0);
             let page = self.publications.iter().filter(|entry| entry.offset > above);
-            page.take(limit).cloned().collect()
+            within(page.take(limit), bytes_max)
         }
     }
+}
+
+/// Publications up to the first that would exceed `bytes_max`; the first of all is always taken.
+fn within<'a>(
+    page: impl Iterator<Item = &'a Arc<Publication>>,
+    bytes_max: usize,
+) -> Vec<Arc<Publication>> {
+    let mut bytes = 0;
+    let mut taken = Vec::new();
+    for publication in page {
+        bytes += publication.content.bytes.len();
+        if bytes > bytes_max && !taken.is_empty() {
+            break;
+        }
+        taken.push(publication.clone());
+    }
+    taken
 }
 
 #[cfg(test)]

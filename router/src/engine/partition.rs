@@ -352,8 +352,10 @@ impl Partition {
         if options.has_history() {
             channel.window.trim(options, now.unix_ms);
             answer.position = channel.position.clone();
-            if let Some(publications) =
-                request.recover.as_ref().and_then(|since| recover(channel, since, recovery_max))
+            if let Some(publications) = request
+                .recover
+                .as_ref()
+                .and_then(|since| recover(channel, since, recovery_max, request.bytes_max as usize))
             {
                 answer.recovered = true;
                 answer.publications = publications;
@@ -562,6 +564,7 @@ fn recover(
     channel: &Channel,
     since: &Position,
     publications_max: usize,
+    bytes_max: usize,
 ) -> Option<Vec<Arc<Publication>>> {
     // A client that never learned the epoch vouches for its offset alone.
     if !since.epoch.is_empty() && since.epoch != channel.position.epoch {
@@ -569,7 +572,8 @@ fn recover(
     }
     match channel.window.since(since.offset, channel.position.offset) {
         Since::Complete(publications) if publications.len() <= publications_max => {
-            Some(publications)
+            let bytes: usize = publications.iter().map(|one| one.content.bytes.len()).sum();
+            (bytes <= bytes_max).then_some(publications)
         }
         _ => None,
     }
