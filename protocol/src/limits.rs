@@ -23,6 +23,8 @@ pub const MESSAGE_BYTES_MAX: u32 = 64 * MIB;
 ///
 /// Fragments cost their bytes only, but each costs a pass through the decoder.
 pub const MESSAGE_FRAMES_MAX: u32 = 4096;
+/// With a larger message limit, a message may have one frame for so many bytes of the limit.
+pub const FRAGMENT_BYTES_MEAN_MIN: u32 = 64;
 /// A control frame's payload, in bytes (RFC 6455, 5.5).
 pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 /// A frame head that a server writes: 2 bytes and at most 8 of length (RFC 6455, 5.2).

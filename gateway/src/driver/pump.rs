@@ -55,6 +55,8 @@ pub struct PumpCounters {
     pub turn_ns_max: u64,
     /// Messages waiting in the inbox at the last turn.
     pub inbox_depth: u64,
+    /// Messages waiting in lanes to this shard at the last turn.
+    pub lane_depth: u64,
 }
 
 /// The loop of one shard.
@@ -314,6 +316,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
     }
 
     fn take_uplink(&mut self, now: Now) {
+        self.counters.lane_depth = self.parts.uplink.lane_depth() as u64;
         self.parts.uplink.turn(now);
         for _ in 0..limits::LANE_MESSAGES_PER_TURN {
             let Some(incoming) = self.parts.uplink.receive() else { break };

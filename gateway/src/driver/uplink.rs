@@ -41,6 +41,9 @@ pub trait Uplink {
     /// True if [`Uplink::turn`] has something to do without waiting.
     fn has_work(&self) -> bool;
 
+    /// Messages that wait in lanes to this shard.
+    fn lane_depth(&self) -> usize;
+
     /// When [`Uplink::turn`] is due at the latest.
     fn next_deadline(&self) -> Option<Moment>;
 }

@@ -282,6 +282,11 @@ impl GatewayShard {
             skip_history: false,
             idempotency_key: None,
         };
+        if let Some(session) = self.session(id)
+            && session.timed.0 == 0
+        {
+            session.timed = (command, now.moment);
+        }
         self.ask_router(id, command, channel, Request::Publish(Box::new(request)));
         Ok(())
     }

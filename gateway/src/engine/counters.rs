@@ -1,6 +1,34 @@
 //! What happened on one shard since its start. Each shard counts for itself; readers add up.
 
+use core::time::Duration;
+
 use protocol::close::CloseReason;
+
+/// How long something took, by powers of two.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Durations {
+    /// How often it took at most `Durations::bound_us(place)`, and more than the place before.
+    pub counts: [u64; Self::PLACES],
+    /// All of it, in nanoseconds.
+    pub sum_ns: u64,
+}
+
+impl Durations {
+    const PLACES: usize = 16;
+
+    /// The upper bound of a place, in microseconds: 16 to 262,144, and everything in the last.
+    pub fn bound_us(place: usize) -> Option<u64> {
+        (place + 1 < Self::PLACES).then(|| 16 << place)
+    }
+
+    pub(crate) fn record(&mut self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let within = |place: &usize| Self::bound_us(*place).is_none_or(|bound| micros <= bound);
+        let place = (0..Self::PLACES).find(within).unwrap_or(Self::PLACES - 1);
+        self.counts[place] += 1;
+        self.sum_ns += u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    }
+}
 
 /// Counters and gauges of one gateway shard.
 #[derive(Clone, Debug)]
@@ -25,6 +53,9 @@ pub struct GatewayCounters {
     pub errors: [u64; 14],
     /// Closes by reason, in the order of [`CloseReason::ALL`].
     pub closes: Vec<u64>,
+    /// From the turn that read a publication of a client to the turn that queued its answer; one
+    /// publication per connection is timed at once.
+    pub publish_latency: Durations,
     /// Publications handed to outboxes.
     pub deliveries: u64,
     /// Publications that found no room on this shard.
@@ -56,6 +87,7 @@ impl Default for GatewayCounters {
             sends: 0,
             errors: [0; 14],
             closes: vec![0; CloseReason::ALL.len()],
+            publish_latency: Durations::default(),
             deliveries: 0,
             drops: 0,
             connections: 0,
@@ -65,5 +97,22 @@ impl Default for GatewayCounters {
             users: 0,
             outbox_bytes: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_the_place_whose_bound_they_do_not_exceed() {
+        let mut durations = Durations::default();
+        for micros in [0, 16, 17, 32, 1_000_000_000] {
+            durations.record(Duration::from_micros(micros));
+        }
+        assert_eq!(durations.counts[..3], [2, 2, 0]);
+        assert_eq!(durations.counts[Durations::PLACES - 1], 1);
+        assert_eq!(Durations::bound_us(0), Some(16));
+        assert_eq!(Durations::bound_us(Durations::PLACES - 1), None);
     }
 }

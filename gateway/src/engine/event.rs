@@ -7,6 +7,7 @@ use std::sync::Arc;
 use protocol::close::CloseReason;
 use protocol::http::Request;
 use protocol::ids::{ConnectionId, ShardId};
+use protocol::limits::{FRAGMENT_BYTES_MEAN_MIN, MESSAGE_FRAMES_MAX};
 use protocol::link::{FromRouter, ToRouter, UserCommand};
 use protocol::websocket::{DecoderLimits, Message};
 use shard::SendBuffer;
@@ -168,7 +169,10 @@ pub enum Transport {
 impl Transport {
     /// Limits for the decoder of a WebSocket.
     pub fn decoder_limits(message_bytes_max: u32) -> DecoderLimits {
-        DecoderLimits { message_bytes_max, ..DecoderLimits::default() }
+        // Whoever allows larger messages allows more frames in them, as long as these are no smaller
+        // on average than some clients make them.
+        let frames_max = (message_bytes_max / FRAGMENT_BYTES_MEAN_MIN).max(MESSAGE_FRAMES_MAX);
+        DecoderLimits { message_bytes_max, frames_max }
     }
 }
 

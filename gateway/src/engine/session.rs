@@ -86,6 +86,8 @@ pub(crate) struct Session {
     /// Until when the user's rate is used up.
     pub(crate) throttled_until: Moment,
     pub(crate) commands: Meter,
+    /// The publication that is being timed, and since when; command zero: none.
+    pub(crate) timed: (u32, Moment),
     /// Commands that wait for the router.
     pub(crate) in_flight: u16,
     pub(crate) errors: u16,
@@ -108,6 +110,7 @@ impl Session {
             pong_by: Moment::ZERO,
             throttled_until: Moment::ZERO,
             commands: Meter::default(),
+            timed: (0, Moment::ZERO),
             in_flight: 0,
             errors: 0,
             is_registered: false,

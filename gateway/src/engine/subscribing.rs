@@ -89,6 +89,10 @@ impl GatewayShard {
         if command > 0 {
             session.in_flight = session.in_flight.saturating_sub(1);
         }
+        if command > 0 && session.timed.0 == command {
+            let (_, since) = std::mem::take(&mut session.timed);
+            self.counters.publish_latency.record(now.moment.since(since));
+        }
         let index = self.channels.find(channel);
         let asked = index.is_some_and(|index| {
             let found = self.session(id).and_then(|session| session.find(index).cloned());

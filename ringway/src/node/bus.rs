@@ -315,6 +315,10 @@ impl Uplink for LocalBus {
         !self.incoming.is_empty() || !self.endpoint.is_empty() || !self.calls.is_empty()
     }
 
+    fn lane_depth(&self) -> usize {
+        self.endpoint.waiting_count()
+    }
+
     fn next_deadline(&self) -> Option<Moment> {
         let partitions = self.partitions.iter().flatten();
         let waits = self.overflow.iter().any(|overflow| !overflow.is_empty());

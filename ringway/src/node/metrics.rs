@@ -6,12 +6,13 @@
 use std::fmt;
 
 use gateway::driver::Inspection;
+use gateway::engine::Durations;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use protocol::client::ErrorCode;
 use protocol::close::CloseReason;
 use router::engine::Counters;
@@ -68,6 +69,7 @@ const GAUGES: &[(&str, &str, Read)] = &[
     ("users", "Users at home on the shard", |one| one.engine.users),
     ("outbox_bytes", "Bytes waiting in outboxes", |one| one.engine.outbox_bytes),
     ("inbox_depth", "Messages waiting in the inbox", |one| one.pump.inbox_depth),
+    ("lane_depth", "Messages waiting in lanes to the shard", |one| one.pump.lane_depth),
     ("turn_nanoseconds_max", "Longest turn since the last scrape", |one| one.pump.turn_ns_max),
 ];
 
@@ -109,6 +111,25 @@ impl Shards {
         Ok(())
     }
 
+    /// How long publications of clients took to be answered, over all shards.
+    fn publish_latency(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut all = Durations::default();
+        for (_, inspection, _) in &self.inspected {
+            let one = inspection.engine.publish_latency;
+            all.sum_ns += one.sum_ns;
+            all.counts.iter_mut().zip(one.counts).for_each(|(sum, count)| *sum += count);
+        }
+        let seconds = |place| Durations::bound_us(place).map_or(f64::MAX, |us| us as f64 / 1e6);
+        let places = all.counts.iter().enumerate();
+        let buckets: Vec<(f64, u64)> = places.map(|(at, count)| (seconds(at), *count)).collect();
+        let help = "From reading a publication of a client to queueing its answer";
+        let unit = Unit::Seconds;
+        let kind = MetricType::Histogram;
+        let mut metric = encoder.encode_descriptor("publish_latency", help, Some(&unit), kind)?;
+        let count = all.counts.iter().sum();
+        metric.encode_histogram::<NoLabelSet>(all.sum_ns as f64 / 1e9, count, &buckets, None)
+    }
+
     fn by_label(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
@@ -144,6 +165,7 @@ impl Collector for Shards {
             let kind = MetricType::Gauge;
             self.by_shard(encoder, (name, help), kind, |_, all| all.iter().map(read).sum())?;
         }
+        self.publish_latency(encoder)?;
         let sum = |read: &dyn Fn(&Inspection) -> u64| -> u64 {
             self.inspected.iter().map(|(_, inspection, _)| read(inspection)).sum()
         };
