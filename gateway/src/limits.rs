@@ -58,6 +58,8 @@ pub const COMMANDS_IN_FLIGHT_MAX: u16 = 512;
 pub const HELD_BYTES_MAX: usize = 64 * KIB as usize;
 /// How long a connection pauses after its user's home shard said that the rate is used up.
 pub const THROTTLE_TIME: Duration = Duration::from_secs(1);
+/// Connects of one shard that may wait for keys; further ones are refused.
+pub const AWAITING_KEYS_MAX: usize = 4096;
 /// Channels of one connection by default (`client.channel_limit`).
 pub const CHANNELS_DEFAULT: u32 = 128;
 /// Control frames of one client: so many at once …

@@ -32,8 +32,11 @@ pub enum Control {
     },
     /// Check tokens by this from now on.
     Keys(Arc<dyn TokenVerifier>),
-    /// Keys could not be loaded.
-    KeysFailed,
+    /// A key could not be loaded, or none at all.
+    KeysFailed {
+        /// The key's id; `None`: whatever is waited for.
+        key_id: Option<String>,
+    },
     /// New settings.
     Config(Arc<GatewayConfig>),
     /// Tell what happened so far.
@@ -48,7 +51,7 @@ impl std::fmt::Debug for Control {
             Self::Response { .. } => "Response",
             Self::User { .. } => "User",
             Self::Keys(_) => "Keys",
-            Self::KeysFailed => "KeysFailed",
+            Self::KeysFailed { .. } => "KeysFailed",
             Self::Config(_) => "Config",
             Self::Inspect(_) => "Inspect",
             Self::Drain(_) => "Drain",

@@ -66,7 +66,7 @@ pub struct Pump<I, U, S, C> {
     actions: VecDeque<Action>,
     counters: PumpCounters,
     accept_retry_at: Option<Moment>,
-    load_keys: Box<dyn FnMut()>,
+    load_keys: Box<dyn FnMut(String)>,
     ring_counters: fn(&I) -> shard::ring::RingCounters,
     is_draining: bool,
 }
@@ -81,14 +81,14 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             actions: VecDeque::new(),
             counters: PumpCounters::default(),
             accept_retry_at: None,
-            load_keys: Box::new(|| {}),
+            load_keys: Box::new(|_| {}),
             ring_counters: |_| shard::ring::RingCounters::default(),
             is_draining: false,
         }
     }
 
-    /// Calls `load_keys` when a token names a key that is not known.
-    pub fn on_load_keys(mut self, load_keys: impl FnMut() + 'static) -> Self {
+    /// Calls `load_keys` with the id of the key when a token names one that is not known.
+    pub fn on_load_keys(mut self, load_keys: impl FnMut(String) + 'static) -> Self {
         self.load_keys = Box::new(load_keys);
         self
     }
@@ -259,7 +259,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 }
                 Action::ToRouter(message) => self.parts.uplink.to_router(message, now),
                 Action::ToPeer { shard, message } => self.parts.uplink.to_peer(shard, message),
-                Action::LoadKeys => (self.load_keys)(),
+                Action::LoadKeys { key_id } => (self.load_keys)(key_id),
             }
         }
     }
@@ -286,7 +286,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             }
             Control::User { user, command } => self.tell(Event::User { user, command }, now),
             Control::Keys(verifier) => self.tell(Event::Keys(verifier), now),
-            Control::KeysFailed => self.tell(Event::KeysFailed, now),
+            Control::KeysFailed { key_id } => self.tell(Event::KeysFailed { key_id }, now),
             Control::Config(config) => self.tell(Event::Config(config), now),
             Control::Inspect(answer) => {
                 let engine = self.parts.engine.counters();

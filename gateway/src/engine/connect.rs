@@ -44,7 +44,10 @@ impl GatewayShard {
             Ok(claims) => claims,
             Err(Rejection::Error(error)) => return self.fail(id, command, error, now),
             Err(Rejection::Close(reason)) => return self.close(id, reason, now),
-            Err(Rejection::AwaitKeys) => return self.await_keys(id, command, raw, now),
+            Err(Rejection::AwaitKeys) => {
+                let key_id = crate::auth::key_id(&connect.token).unwrap_or_default();
+                return self.await_keys(id, command, (raw, key_id), now);
+            }
         };
         let client = ClientId::from_random(self.random.next_u128());
         let pending = PendingConnect { command, ..PendingConnect::default() };
@@ -87,7 +90,13 @@ impl GatewayShard {
         Ok(claims)
     }
 
-    fn await_keys(&mut self, id: ConnectionId, command: u32, raw: &[u8], now: Now) {
+    fn await_keys(
+        &mut self,
+        id: ConnectionId,
+        command: u32,
+        (raw, key_id): (&[u8], String),
+        now: Now,
+    ) {
         let client = ClientId::default();
         let mut pending = PendingConnect { command, awaits_keys: true, ..Default::default() };
         pending.hold(raw);
@@ -95,13 +104,16 @@ impl GatewayShard {
         connection.session = Some(Box::new(Session::new(client, pending)));
         self.sessions_now += 1;
         self.advance(id, PhaseEvent::Connect, now);
-        self.awaiting_keys.push(id);
-        self.actions.push_back(Action::LoadKeys);
+        if self.awaiting_keys.len() >= limits::AWAITING_KEYS_MAX {
+            return self.close(id, CloseReason::InvalidToken, now);
+        }
+        self.awaiting_keys.push((id, key_id.clone()));
+        self.actions.push_back(Action::LoadKeys { key_id });
     }
 
     /// Keys were loaded: connects that waited for them are taken up again.
     pub(super) fn retry_tokens(&mut self, now: Now) {
-        for id in std::mem::take(&mut self.awaiting_keys) {
+        for (id, _) in std::mem::take(&mut self.awaiting_keys) {
             let Some(connection) = self.connections.find(id) else { continue };
             if connection.phase != Phase::Connecting {
                 continue;
@@ -119,8 +131,12 @@ impl GatewayShard {
         self.awaiting_keys.clear();
     }
 
-    pub(super) fn refuse_waiting_tokens(&mut self, now: Now) {
-        for id in std::mem::take(&mut self.awaiting_keys) {
+    pub(super) fn refuse_waiting_tokens(&mut self, key_id: Option<&str>, now: Now) {
+        for (id, awaited) in std::mem::take(&mut self.awaiting_keys) {
+            if key_id.is_some_and(|key_id| key_id != awaited) {
+                self.awaiting_keys.push((id, awaited));
+                continue;
+            }
             if self.pending(id).is_some_and(|pending| pending.awaits_keys) {
                 self.close(id, CloseReason::InvalidToken, now);
             }

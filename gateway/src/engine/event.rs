@@ -112,8 +112,11 @@ pub enum Event<'a> {
     },
     /// Keys were loaded: tokens are checked by this from now on.
     Keys(Arc<dyn TokenVerifier>),
-    /// Keys could not be loaded; tokens that wait for them are refused.
-    KeysFailed,
+    /// A key could not be loaded; tokens that wait for it are refused.
+    KeysFailed {
+        /// The key's id; `None`: whatever is waited for.
+        key_id: Option<String>,
+    },
     /// New settings.
     Config(Arc<GatewayConfig>),
     /// The node shuts down: close every client with 3001, spread over a time.
@@ -148,8 +151,11 @@ pub enum Action {
         /// What.
         message: ToPeer,
     },
-    /// Load the keys that tokens ask for.
-    LoadKeys,
+    /// Load the keys: a token names one that is not known.
+    LoadKeys {
+        /// The key's id, as the token has it.
+        key_id: String,
+    },
 }
 
 /// What a connection speaks.

@@ -55,8 +55,9 @@ pub struct GatewayShard {
     pub(super) random: Random,
     /// Where messages are encoded before they are framed.
     pub(super) scratch: Vec<u8>,
-    /// Connections whose `connect` waits for keys.
-    pub(super) awaiting_keys: Vec<ConnectionId>,
+    /// Connections whose `connect` waits for a key, and the key's id. Those that ended meanwhile are
+    /// passed over; the list is emptied whenever keys arrive or fail.
+    pub(super) awaiting_keys: Vec<(ConnectionId, String)>,
     pub(super) sessions_now: u64,
     timers: TimerWheel,
     /// While this node shuts down: connections that are not closed yet.
@@ -136,7 +137,7 @@ impl GatewayShard {
                 self.verifier = verifier;
                 self.retry_tokens(now);
             }
-            Event::KeysFailed => self.refuse_waiting_tokens(now),
+            Event::KeysFailed { key_id } => self.refuse_waiting_tokens(key_id.as_deref(), now),
             Event::Config(config) => {
                 self.connections.outbox_bytes_max = config.outbox_bytes_max;
                 self.config = config;

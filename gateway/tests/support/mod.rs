@@ -137,7 +137,7 @@ impl Bench {
             Action::Receive(_)
             | Action::ShutdownWrite(_)
             | Action::Become { .. }
-            | Action::LoadKeys => {}
+            | Action::LoadKeys { .. } => {}
         }
     }
 

@@ -87,7 +87,7 @@ impl Node {
     pub fn start<S: Service + 'static>(
         options: &NodeOptions,
         service: impl Fn(ShardId, &ShardHandle) -> S + Send + Sync + 'static,
-        load_keys: impl Fn() + Send + Sync + 'static,
+        load_keys: impl Fn(String) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
         let count = usize::from(options.shards_count);
         shard::probe::probe().map_err(|refusal| StartError(refusal.to_string()))?;
@@ -157,7 +157,7 @@ struct Shared<S> {
     placement: Placement,
     clock: SystemClock,
     service: MakeService<S>,
-    load_keys: Arc<dyn Fn() + Send + Sync>,
+    load_keys: Arc<dyn Fn(String) + Send + Sync>,
 }
 
 /// What one shard's thread takes over.
@@ -220,7 +220,7 @@ fn run_shard<S: Service>(
         inbox: handle.gateway,
         bell,
     })
-    .on_load_keys(move || load_keys())
+    .on_load_keys(move |key_id| load_keys(key_id))
     .with_ring_counters(Ring::counters);
     let _ = ready.send(Ok(()));
     pump.run()

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use gateway::auth::{FetchFailed, Fetched, JwksAction, JwksCache, JwksPolicy, KeySet, Verifier};
+use gateway::auth::{
+    FetchFailed, Fetched, JwksAction, JwksCache, JwksPolicy, KeySet, UnknownKey, Verifier,
+};
 use gateway::driver::Control;
 use gateway::engine::TokenVerifier;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -38,10 +40,10 @@ impl Keys {
     }
 
     /// Runs for as long as shards may ask. Without an endpoint every request for keys is refused.
-    pub(super) async fn run(self, mut asked: mpsc::Receiver<()>) {
+    pub(super) async fn run(self, mut asked: mpsc::Receiver<String>) {
         let Some(endpoint) = self.endpoint.clone() else {
             while asked.recv().await.is_some() {
-                self.tell(|| Control::KeysFailed);
+                self.refuse(None);
             }
             return;
         };
@@ -61,11 +63,15 @@ impl Keys {
             let deadline = cache.next_deadline().since(self.now());
             tokio::select! {
                 wanted = asked.recv() => {
-                    if wanted.is_none() {
-                        return;
+                    let Some(key_id) = wanted else { return };
+                    match cache.unknown_key(&key_id, self.now()) {
+                        UnknownKey::Pending => {}
+                        // Loaded since the shard looked: it looks again.
+                        UnknownKey::Loaded => cache.keys().into_iter().for_each(|set| {
+                            self.install(set);
+                        }),
+                        UnknownKey::Refused => self.refuse(Some(&key_id)),
                     }
-                    // The shard does not say which key: any unknown one is reason enough to look.
-                    cache.unknown_key("", self.now());
                 }
                 () = tokio::time::sleep(deadline.max(Duration::from_millis(10))) => {}
             }
@@ -84,11 +90,11 @@ impl Keys {
             }
             Fetched::Refused(fault) => {
                 tracing::error!("the key set at {endpoint} is not usable: {fault}");
-                self.tell(|| Control::KeysFailed);
+                self.refuse(None);
             }
             Fetched::Failed => {
                 tracing::error!("the key set at {endpoint} could not be fetched");
-                self.tell(|| Control::KeysFailed);
+                self.refuse(None);
             }
             Fetched::Late => {}
         }
@@ -97,6 +103,11 @@ impl Keys {
     fn install(&self, set: &Arc<KeySet>) {
         let verifier: Arc<dyn TokenVerifier> = Arc::new(self.verifier.with_jwks(set.clone()));
         self.tell(|| Control::Keys(verifier.clone()));
+    }
+
+    /// Tokens that wait for this key, or for any, are refused.
+    fn refuse(&self, key_id: Option<&str>) {
+        self.tell(|| Control::KeysFailed { key_id: key_id.map(str::to_owned) });
     }
 
     fn tell(&self, control: impl Fn() -> Control) {

@@ -25,6 +25,9 @@ use crate::settings::{Settings, Sources};
 use reload::Reloading;
 use router::api::{ApiAccess, ApiKeys};
 
+/// Ids of unknown keys that wait to be looked at.
+const KEYS_ASKED_MAX: usize = 64;
+
 /// Runs all tiers in this process until it is told to end. A reload reads `sources` again.
 ///
 /// # Errors
@@ -47,16 +50,16 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let operators = bind_operators(settings.metrics).await?;
     let options = node_options(&settings, verifier.clone())?;
     let routes: Arc<OnceLock<Router>> = Arc::default();
-    let (keys_wanted, keys_asked) = tokio::sync::mpsc::channel(1);
+    let (keys_wanted, keys_asked) = tokio::sync::mpsc::channel(KEYS_ASKED_MAX);
     let runtime = tokio::runtime::Handle::current();
     let shard_routes = routes.clone();
     let service = move |_, shard: &crate::node::ShardHandle| {
         let _entered = runtime.enter();
         TowerService::start(shard_routes.clone(), shard.gateway.clone())
     };
-    // One request stands for all: a full channel means that keys are asked for already.
-    let load_keys = move || {
-        let _ = keys_wanted.try_send(());
+    // A full channel means that keys are being asked for already; who waits is told with the others.
+    let load_keys = move |key_id| {
+        let _ = keys_wanted.try_send(key_id);
     };
     let node = Node::start(&options, service, load_keys).map_err(|error| error.to_string())?;
     let uid = format!("{:016x}", options.seed);
