@@ -6,9 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use gateway::engine::{
-    ConnectClaims, Event, SubscribeTokenClaims, TokenRefusal, TokenVerifier,
-};
+use gateway::engine::{ConnectClaims, Event, SubscribeTokenClaims, TokenRefusal, TokenVerifier};
 use protocol::ids::{ShardId, home_of};
 use support::{Bench, insecure, open_channels};
 

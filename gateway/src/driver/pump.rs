@@ -114,13 +114,14 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         &self.parts.engine
     }
 
-    /// Turns until a drain has ended.
+    /// Turns until a drain has ended here, and then until `may_end` says that this shard is not needed
+    /// by others any more: its partitions serve clients of shards that are still draining.
     ///
     /// # Errors
     ///
     /// The ring failed; the process should be restarted.
-    pub fn run(&mut self) -> std::io::Result<()> {
-        while !self.is_done() {
+    pub fn run(&mut self, mut may_end: impl FnMut() -> bool) -> std::io::Result<()> {
+        while !self.is_done() || !may_end() {
             let wait = self.wait();
             self.turn(wait)?;
         }

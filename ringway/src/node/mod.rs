@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -109,6 +110,8 @@ impl Node {
             clock: SystemClock::start(),
             service: Box::new(service),
             load_keys: Arc::new(load_keys),
+            bells: bells.clone(),
+            drained_count: AtomicUsize::new(0),
         });
         let (ready, started) = mpsc::channel();
         let mut threads = Vec::with_capacity(count);
@@ -158,6 +161,21 @@ struct Shared<S> {
     clock: SystemClock,
     service: MakeService<S>,
     load_keys: Arc<dyn Fn(String) + Send + Sync>,
+    bells: Vec<Bell>,
+    /// Shards whose clients are all gone.
+    drained_count: AtomicUsize,
+}
+
+impl<S> Shared<S> {
+    /// Called by a shard whose drain has ended, before each further turn. True once all have.
+    fn may_end(&self, is_told: &mut bool) -> bool {
+        if !std::mem::replace(is_told, true) {
+            self.drained_count.fetch_add(1, Ordering::AcqRel);
+            // The others may be asleep, waiting for the last of them.
+            self.bells.iter().for_each(Bell::ring);
+        }
+        self.drained_count.load(Ordering::Acquire) == self.bells.len()
+    }
 }
 
 /// What one shard's thread takes over.
@@ -223,7 +241,8 @@ fn run_shard<S: Service>(
     .on_load_keys(move |key_id| load_keys(key_id))
     .with_ring_counters(Ring::counters);
     let _ = ready.send(Ok(()));
-    pump.run()
+    let mut is_told = false;
+    pump.run(|| shared.may_end(&mut is_told))
 }
 
 /// A shard's share of the process's connection limit, or its whole table.
