@@ -9,6 +9,8 @@
 //!
 //! The generation is in every completion, so that a late one can never touch a newer connection.
 
+use std::os::fd::OwnedFd;
+
 use io_uring::{opcode, squeue, types};
 use protocol::ids::Slot;
 
@@ -130,13 +132,17 @@ const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
 
 /// Asks for the peer's address by SO_PEERNAME: multishot accept would overwrite its address with that of
 /// the next client. `address` must stay alive until the completion, whose result is its length.
-pub(crate) fn peer_name(tag: Tag, address: *mut PeerStorage) -> squeue::Entry {
+///
+/// `address_bytes` is the length of an address of the listener's family: asked for more than that, the
+/// kernel refuses (`sk_getsockopt`, SO_PEERNAME), and of less it gives a part.
+pub(crate) fn peer_name(tag: Tag, address: *mut PeerStorage, address_bytes: u32) -> squeue::Entry {
+    debug_assert!(address_bytes as usize <= size_of::<PeerStorage>());
     let mut entry = opcode::SetSockOpt::new(
         types::Fixed(tag.slot.0),
         libc::SOL_SOCKET as u32,
         libc::SO_PEERNAME as u32,
         address.cast(),
-        size_of::<PeerStorage>() as u32,
+        address_bytes,
     )
     .build()
     .user_data(tag.to_bits());
@@ -152,6 +158,10 @@ pub(crate) fn peer_name(tag: Tag, address: *mut PeerStorage) -> squeue::Entry {
     entry
 }
 
+/// `struct sockaddr_in` and `struct sockaddr_in6` of the kernel.
+const SOCKADDR_IN_BYTES: u32 = 16;
+const SOCKADDR_IN6_BYTES: u32 = 28;
+
 /// Room for an IPv4 or IPv6 socket address as the kernel writes it.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(8))]
@@ -160,6 +170,13 @@ pub(crate) struct PeerStorage {
 }
 
 impl PeerStorage {
+    /// How long an address of the listener's family is.
+    pub(crate) fn address_bytes(listener: &OwnedFd) -> u32 {
+        let is_ipv6 = rustix::net::getsockname(listener)
+            .is_ok_and(|address| address.address_family() == rustix::net::AddressFamily::INET6);
+        if is_ipv6 { SOCKADDR_IN6_BYTES } else { SOCKADDR_IN_BYTES }
+    }
+
     /// Reads what SO_PEERNAME wrote; `None` for other families.
     pub(crate) fn address(&self) -> Option<std::net::SocketAddr> {
         let bytes = &self.bytes;

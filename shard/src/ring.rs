@@ -96,6 +96,8 @@ pub struct Ring {
     parked: VecDeque<(Slot, u32)>,
     listener: Option<OwnedFd>,
     accept_armed: bool,
+    /// Length of a peer's address.
+    address_bytes: u32,
     lookups_free: Vec<u8>,
     lookups_waiting: VecDeque<(Slot, u32)>,
     bell: Bell,
@@ -140,6 +142,7 @@ impl Ring {
         let buffers =
             BufferRing::register(&ring.submitter(), options.buffers_count, options.buffer_bytes)?;
         Ok(Self {
+            address_bytes: listener.as_ref().map_or(0, PeerStorage::address_bytes),
             options,
             ring,
             memory: ManuallyDrop::new(KernelMemory {
@@ -403,7 +406,7 @@ impl Ring {
             let storage = &raw mut self.memory.lookups[usize::from(place)];
             let tag = Tag { operation: Operation::Peer, aux: place, slot, generation };
             self.in_flight_count += 1;
-            self.push(entries::peer_name(tag, storage));
+            self.push(entries::peer_name(tag, storage, self.address_bytes));
         }
     }
 
