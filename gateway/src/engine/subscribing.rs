@@ -267,8 +267,27 @@ impl GatewayShard {
         let session = self.session(id)?;
         let position = session.subscriptions.iter().position(|one| one.channel == index)?;
         let subscription = session.subscriptions.swap_remove(position);
+        let channel = self.channels.name(index).clone();
         self.release(id, &subscription, now);
+        if !subscription.flags.granted {
+            self.answer_ended(id, &channel, &subscription, now);
+        }
         Some(subscription)
+    }
+
+    /// Whoever waits for a subscription that ended before the router answered waits no longer.
+    fn answer_ended(
+        &mut self,
+        id: ConnectionId,
+        channel: &str,
+        subscription: &Subscription,
+        now: Now,
+    ) {
+        if subscription.command > 0 {
+            self.fail(id, subscription.command, ErrorCode::Expired, now);
+        } else if !subscription.flags.pushed {
+            self.on_connect_subscription(id, channel, None, now);
+        }
     }
 
     fn release(&mut self, id: ConnectionId, subscription: &Subscription, now: Now) {
@@ -298,7 +317,8 @@ impl GatewayShard {
         now: Now,
     ) {
         let channel = self.channels.name(index).clone();
-        if self.drop_subscription(id, index, now).is_some() {
+        let ended = self.drop_subscription(id, index, now);
+        if ended.is_some_and(|ended| ended.flags.granted) {
             self.push(id, &channel, wire::PushBody::Unsubscribe(reason.into()), now);
         }
     }
