@@ -60,6 +60,9 @@ pub struct Ledger {
     pub forced: BTreeSet<String>,
     /// Is everything expected to become quiet?
     pub is_calm: bool,
+    calm_since: Moment,
+    /// Is everything told as it happens?
+    pub is_told: bool,
     clock: SimClock,
     issued: Vec<Issued>,
     contents: BTreeMap<(usize, Place), usize>,
@@ -75,6 +78,8 @@ impl Ledger {
             faults: Faults::default(),
             forced: BTreeSet::new(),
             is_calm: false,
+            calm_since: Moment::ZERO,
+            is_told: false,
             clock,
             issued: Vec::new(),
             contents: BTreeMap::new(),
@@ -83,11 +88,29 @@ impl Ledger {
         }
     }
 
+    /// Faults stop.
+    pub fn calm_down(&mut self) {
+        self.is_calm = true;
+        self.calm_since = self.clock.moment();
+    }
+
+    /// May clients still be behind?
+    pub fn is_rough(&self) -> bool {
+        !self.is_calm || self.clock.moment().since(self.calm_since) < CATCHING_UP
+    }
+
     /// A rule was broken. The first one counts: others follow from it.
     pub fn violated(&mut self, what: impl FnOnce() -> String) {
         if self.violation.is_none() {
             let at_ms = self.clock.moment().as_millis();
             self.violation = Some(format!("at {at_ms} ms: {}", what()));
+        }
+    }
+
+    /// Says what happens, if the plan asks for it.
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.is_told {
+            println!("{:>10} us  {}", self.clock.moment().as_nanos() / 1000, what());
         }
     }
 
@@ -202,6 +225,9 @@ impl Ledger {
         }
     }
 }
+
+/// Time in which clients may feel what was before the calm.
+const CATCHING_UP: Duration = Duration::from_secs(8);
 
 fn number_in(payload: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(payload).ok()?;

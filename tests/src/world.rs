@@ -35,6 +35,8 @@ pub struct Plan {
     pub events: u64,
     /// The fault that is planted.
     pub plant: Option<Plant>,
+    /// Print what clients ask and are told?
+    pub is_told: bool,
 }
 
 /// What came of it.
@@ -63,6 +65,7 @@ pub(crate) struct Sizes {
     buffer_bytes: usize,
     outbox_bytes_max: u32,
     pipe_bytes: usize,
+    is_heavy: bool,
     think_max: Duration,
 }
 
@@ -70,6 +73,7 @@ impl Sizes {
     fn new(random: &mut Random) -> Self {
         let clients_count = 6 + random.below(13);
         let shards_count = 2 + random.below(2);
+        let is_heavy = random.chance(1, 4);
         let is_tight = random.chance(1, 3);
         let share = if is_tight { clients_count * 5 / 4 / shards_count } else { clients_count * 2 };
         Self {
@@ -80,7 +84,9 @@ impl Sizes {
             connections_max: share as u32 + 1,
             buffers_count: 1 + random.below(6) as u16,
             buffer_bytes: *random.pick(&[64, 200, 1024]),
-            outbox_bytes_max: *random.pick(&[12 << 10, 40 << 10, 160 << 10]),
+            // A recovery must fit: 50 publications of the largest sizes, and something behind them.
+            outbox_bytes_max: if is_heavy { 1 << 20 } else { *random.pick(&[64 << 10, 160 << 10]) },
+            is_heavy,
             pipe_bytes: *random.pick(&[300, 2 << 10, 16 << 10]),
             think_max: Duration::from_millis(*random.pick(&[20, 150, 600])),
         }
@@ -131,6 +137,7 @@ impl World {
         network.weather.delay_max = Duration::from_millis(*random.pick(&[0, 2, 30]));
         network.weather.short_sends_percent = *random.pick(&[0, 5, 40]);
         let network = Rc::new(RefCell::new(network));
+        ledger.borrow_mut().is_told = plan.is_told;
         let mut world = Self {
             clock,
             ledger,
@@ -183,6 +190,7 @@ impl World {
                 shards_count: self.sizes.shards_count,
                 pipe_bytes: self.sizes.pipe_bytes,
                 think_max: self.sizes.think_max,
+                is_heavy: self.sizes.is_heavy,
             };
             let (clock, network) = (self.clock.clone(), self.network.clone());
             let (random, ledger) = (self.random.fork(), self.ledger.clone());
@@ -276,6 +284,7 @@ impl World {
         let time = Duration::from_millis(self.random.within(5, longest_ms));
         let shard = self.random.below(self.shards.len());
         self.shards[shard].stalled_until = self.clock.moment() + time;
+        self.ledger.borrow().tell(|| format!("shard {shard} stalls for {time:?}"));
         self.ledger.borrow_mut().faults.note("shard stalled");
     }
 
@@ -296,6 +305,7 @@ impl World {
             let channel = channels.at(channel).name.as_str().into();
             UserCommand::Unsubscribe { channel, client: None }
         };
+        self.ledger.borrow().tell(|| format!("API to {user}: {command:?}"));
         self.ledger.borrow_mut().forced.insert(user.clone());
         let ShardId(home) = home_of(&user, self.sizes.shards_count as u8);
         let control = Control::User { user: user.into(), command };
@@ -340,7 +350,7 @@ impl World {
 
     /// The weather clears up: nothing is late or short, and everybody reads.
     pub(crate) fn calm_down(&mut self) {
-        self.ledger.borrow_mut().is_calm = true;
+        self.ledger.borrow_mut().calm_down();
         let mut network = self.network.borrow_mut();
         network.weather.delay_max = Duration::ZERO;
         network.weather.short_sends_percent = 0;

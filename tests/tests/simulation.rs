@@ -3,7 +3,7 @@
 //! Method: many worlds, each decided by a seed, with every kind of fault; see `world::quiet` for the end.
 //!
 //! `RINGWAY_SIM_SEEDS` says how many seeds, `RINGWAY_SIM_FIRST` where to start, `RINGWAY_SIM_EVENTS` how
-//! long faults go on.
+//! long faults go on; with `RINGWAY_SIM_TELL=1` everything is told as it happens.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,7 +24,8 @@ fn variable(name: &str, default: u64) -> u64 {
 }
 
 fn plan(seed: u64) -> Plan {
-    Plan { seed, events: variable("RINGWAY_SIM_EVENTS", EVENTS_DEFAULT), plant: None }
+    let is_told = variable("RINGWAY_SIM_TELL", 0) > 0;
+    Plan { seed, events: variable("RINGWAY_SIM_EVENTS", EVENTS_DEFAULT), plant: None, is_told }
 }
 
 /// Runs seeds on every core, until one fails.

@@ -128,7 +128,8 @@ impl Client {
     }
 
     fn publish_some(&mut self, channel: usize) {
-        let count = if self.random.chance(1, 10) { 12 } else { 1 + self.random.below(3) };
+        let is_burst = !self.options.is_heavy && self.random.chance(1, 10);
+        let count = if is_burst { 12 } else { 1 + self.random.below(3) };
         let payloads: Vec<_> = (0..count).map(|_| self.issue(channel)).collect();
         let name = self.channel_name(channel);
         let commands = payloads.iter().map(|(number, payload)| {
@@ -141,7 +142,8 @@ impl Client {
 
     fn issue(&mut self, channel: usize) -> (usize, Vec<u8>) {
         let bytes_count = match self.random.below(60) {
-            0 => self.random.below(6000),
+            0..=19 if self.options.is_heavy => self.random.below(12_000),
+            0 => self.random.below(3000),
             1..=10 => self.random.below(800),
             _ => self.random.below(60),
         };
@@ -179,7 +181,7 @@ impl Client {
         let until = self.clock.moment() + pause;
         if let Some(session) = &mut self.session {
             session.paused_until = until;
-            session.was_paused = true;
+            self.ledger.borrow().tell(|| format!("somebody pauses until {until:?}"));
             self.ledger.borrow_mut().faults.note("client paused");
         }
     }

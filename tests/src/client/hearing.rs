@@ -9,9 +9,11 @@ use super::subscription::{State, Subscription};
 use super::{Asked, Client, Stage};
 use crate::ledger::Fate;
 
+/// So much of what a client hears is told.
+const TOLD_BYTES_MAX: usize = 300;
 /// Codes of errors and of ended subscriptions.
-const INTERNAL: u32 = 100;
 const METHOD_NOT_FOUND: u32 = 104;
+const EXPIRED: u32 = 110;
 const TOO_MANY_REQUESTS: u32 = 111;
 const UNSUBSCRIBED_BY_SERVER: u32 = 2000;
 const INSUFFICIENT_STATE: u32 = 2500;
@@ -23,6 +25,11 @@ impl Client {
     }
 
     pub(super) fn hear(&mut self, received: Received) {
+        self.tell(|| {
+            let mut text = format!("hears {received:?}");
+            text.truncate(TOLD_BYTES_MAX);
+            text
+        });
         match received {
             Received::Ping => self.pong(),
             Received::Reply { id, body } => self.answered(id, body),
@@ -63,11 +70,9 @@ impl Client {
             Asked::Publish { .. } | Asked::Presence | Asked::Stats | Asked::History { .. } => {
                 error.code == TOO_MANY_REQUESTS
             }
-            // Its end was asked for before it began.
+            // Its end was asked for before it began, by the client or the API.
             Asked::Subscribe { channel, .. } => {
-                let session = self.session.as_ref();
-                let found = session.and_then(|session| session.subscriptions.get(channel));
-                found.is_none_or(|found| found.state == State::Leaving) && error.code == INTERNAL
+                self.ended_early(*channel) && error.code == EXPIRED
             }
             Asked::Connect | Asked::Unsubscribe { .. } | Asked::Ping => false,
         };
@@ -81,6 +86,19 @@ impl Client {
         if !is_expected {
             self.violated(|| format!("{id} {asked:?} was refused: {error:?}"));
         }
+    }
+
+    /// A subscription was refused. Had somebody asked for its end?
+    fn ended_early(&mut self, channel: usize) -> bool {
+        let user = self.user();
+        let Some(session) = &mut self.session else { return false };
+        let found = session.subscriptions.get(&channel);
+        if found.is_none_or(|found| found.state == State::Leaving) {
+            return true;
+        }
+        session.subscriptions.remove(&channel);
+        self.wanted.remove(&channel);
+        self.ledger.borrow().forced.contains(&user)
     }
 
     fn connected(&mut self, connect: ReceivedConnect) {

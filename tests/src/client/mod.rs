@@ -36,6 +36,8 @@ pub struct ClientOptions {
     pub shards_count: usize,
     /// Bytes that a shard's kernel holds for it.
     pub pipe_bytes: usize,
+    /// Does it publish large payloads?
+    pub is_heavy: bool,
     /// The longest it thinks before it does something.
     pub think_max: Duration,
 }
@@ -94,7 +96,6 @@ pub(crate) struct Session {
     pub(crate) subscriptions: BTreeMap<usize, Subscription>,
     pub(crate) client_id: String,
     paused_until: Moment,
-    was_paused: bool,
     is_mute: bool,
 }
 
@@ -170,6 +171,10 @@ impl Client {
         format!("client {}", self.options.index)
     }
 
+    pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
+        self.ledger.borrow().tell(|| format!("{} {}", self.name(), what()));
+    }
+
     /// Its id, if it has a session.
     pub fn id(&self) -> Option<String> {
         self.session.as_ref().map(|session| session.client_id.clone())
@@ -212,7 +217,6 @@ impl Client {
     pub fn calm_down(&mut self) {
         if let Some(session) = &mut self.session {
             session.paused_until = Moment::ZERO;
-            session.is_mute = false;
         }
     }
 
@@ -241,6 +245,7 @@ impl Client {
         let shard = self.random.below(self.options.shards_count);
         let socket = self.network.borrow_mut().connect(shard, self.options.pipe_bytes);
         let number = self.ledger.borrow_mut().begin_session();
+        self.tell(|| format!("connects to shard {shard} as session {number}"));
         let is_calm = self.ledger.borrow().is_calm;
         self.session = Some(Session {
             number,
@@ -254,7 +259,6 @@ impl Client {
             subscriptions: BTreeMap::new(),
             client_id: String::new(),
             paused_until: Moment::ZERO,
-            was_paused: false,
             is_mute: !is_calm && self.random.chance(1, 12),
         });
         let request = format!(
@@ -268,6 +272,7 @@ impl Client {
 
     /// The connection is over for the client; it comes back after a while.
     pub(crate) fn lose(&mut self) {
+        self.tell(|| "is away".to_owned());
         self.session = None;
         let wait_ms = self.random.within(20, 600);
         self.back_at = self.clock.moment() + Duration::from_millis(wait_ms);
@@ -380,12 +385,12 @@ impl Client {
 
     fn judge_close(&mut self, session: &Session, code: Option<u16>) {
         let user = self.user();
+        self.tell(|| format!("is closed with {code:?}"));
         let mut ledger = self.ledger.borrow_mut();
         let is_expected = match code {
             None | Some(1000) => session.stage == Stage::Closing,
-            Some(3008) => true,
-            Some(3010) => true,
-            Some(3012) => session.is_mute || session.was_paused,
+            // Slow, its state lost, or no pong: it may read so slowly that it meets the ping too late.
+            Some(3008 | 3010 | 3012) => ledger.is_rough(),
             Some(3011) => ledger.forced.contains(&user),
             Some(_) => false,
         };
@@ -443,6 +448,8 @@ impl Client {
         let mut commands = Vec::new();
         for (kind, asked) in asked {
             session.commands_count += 1;
+            let (index, id) = (self.options.index, session.commands_count);
+            self.ledger.borrow().tell(|| format!("client {index} asks {id} {asked:?}"));
             session.pending.insert(session.commands_count, asked);
             commands.push(Command { id: session.commands_count, kind });
         }
@@ -471,7 +478,8 @@ impl Client {
     }
 
     pub(crate) fn pong(&mut self) {
-        if self.session.as_ref().is_some_and(|session| session.is_mute) {
+        let is_mute = self.session.as_ref().is_some_and(|session| session.is_mute);
+        if is_mute && !self.ledger.borrow().is_calm {
             return;
         }
         let bytes = self.frame_commands(&[Command { id: 0, kind: CommandKind::Pong }]);
