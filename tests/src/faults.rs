@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Everything that a simulation must have met.
-pub const KINDS: [&str; 26] = [
+pub const KINDS: [&str; 28] = [
     "shard stalled",
     "lane refused a publication to a shard",
     "lane refused a command to a partition",
@@ -25,7 +25,9 @@ pub const KINDS: [&str; 26] = [
     "recovered",
     "recovery impossible",
     "subscription ended for lost state",
+    "slow reader told of its gap",
     "message in fragments",
+    "drained",
     "closed by the API",
     "unsubscribed by the API",
     "publication by the API",

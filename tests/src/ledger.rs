@@ -61,6 +61,8 @@ pub struct Ledger {
     /// Is everything expected to become quiet?
     pub is_calm: bool,
     calm_since: Moment,
+    /// Does the node shut down?
+    pub is_draining: bool,
     /// Is everything told as it happens?
     pub is_told: bool,
     clock: SimClock,
@@ -79,6 +81,7 @@ impl Ledger {
             forced: BTreeSet::new(),
             is_calm: false,
             calm_since: Moment::ZERO,
+            is_draining: false,
             is_told: false,
             clock,
             issued: Vec::new(),

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use gateway::driver::Control;
 use protocol::link::{Answer, HistoryRequest, Request};
 
 use crate::client::Client;
@@ -28,8 +29,12 @@ impl World {
         self.check_delivery();
         self.ledger.borrow_mut().check_order();
         self.count_lanes();
-        self.clients.iter_mut().for_each(Client::leave);
-        self.pass(SETTLING);
+        if self.random.chance(1, 3) {
+            self.drain();
+        } else {
+            self.clients.iter_mut().for_each(Client::leave);
+            self.pass(SETTLING);
+        }
         self.check_nothing_is_left();
     }
 
@@ -212,8 +217,28 @@ impl World {
         }
     }
 
+    /// The node shuts down while everybody comes back, and must come to its end.
+    fn drain(&mut self) {
+        self.ledger.borrow_mut().faults.note("drained");
+        self.ledger.borrow_mut().is_draining = true;
+        let wait_us = self.random.within(0, 3000);
+        self.clients.iter_mut().for_each(Client::restart);
+        self.pass(Duration::from_micros(wait_us));
+        for shard in &self.shards {
+            let over = Duration::from_millis(700);
+            shard.inbox.send(Control::Drain(over)).expect("the inbox has room");
+        }
+        self.pass(SETTLING);
+        for (index, shard) in self.shards.iter().enumerate() {
+            if !shard.pump.is_done() {
+                self.violated(|| format!("shard {index} does not come to the end of its drain"));
+            }
+        }
+    }
+
     /// When everybody is gone, nothing of them is left.
     fn check_nothing_is_left(&mut self) {
+        let is_draining = self.ledger.borrow().is_draining;
         for index in 0..self.shards.len() {
             let counters = self.shards[index].pump.engine().counters();
             let left = [
@@ -221,7 +246,8 @@ impl World {
                 ("sessions", counters.sessions_now),
                 ("subscriptions", counters.subscriptions),
                 ("channels", counters.channels),
-                ("users", counters.users),
+                // A shard that has ended hears of no leave any more.
+                ("users", if is_draining { 0 } else { counters.users }),
                 ("bytes in outboxes", counters.outbox_bytes),
                 ("sockets", self.shards[index].io().connections_count() as u64),
             ];

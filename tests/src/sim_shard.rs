@@ -38,6 +38,8 @@ pub struct ShardParts {
     pub partitions_count: u16,
     /// Bytes that may wait for one client.
     pub outbox_bytes_max: u32,
+    /// Seconds between pings, and for their answers.
+    pub pings: (u64, u64),
     /// The fault that is planted.
     pub plant: Option<Plant>,
 }
@@ -76,16 +78,12 @@ impl TokenVerifier for NamesAreTokens {
     }
 }
 
-/// Seconds between pings, and for their answers.
-const PING_S: u64 = 6;
-const PONG_S: u64 = 3;
-
-fn config(outbox_bytes_max: u32) -> Arc<GatewayConfig> {
+fn config(outbox_bytes_max: u32, pings: (u64, u64)) -> Arc<GatewayConfig> {
     Arc::new(GatewayConfig {
         namespaces: namespaces(),
         outbox_bytes_max,
-        ping_interval: std::time::Duration::from_secs(PING_S),
-        pong_timeout: std::time::Duration::from_secs(PONG_S),
+        ping_interval: std::time::Duration::from_secs(pings.0),
+        pong_timeout: std::time::Duration::from_secs(pings.1),
         personal_channel: Some(PersonalChannel {
             namespace: PERSONAL.to_owned(),
             single_connection: false,
@@ -97,13 +95,13 @@ fn config(outbox_bytes_max: u32) -> Arc<GatewayConfig> {
 impl SimShard {
     /// A shard that accepts clients from its first turn on.
     pub fn new(parts: ShardParts, clock: SimClock, random: &mut Random) -> Self {
-        let ShardParts { io, endpoint, bell, partitions_count, outbox_bytes_max, plant } = parts;
+        let ShardParts { io, endpoint, bell, partitions_count, outbox_bytes_max, pings, plant } = parts;
         let (shard, shards_count) = (endpoint.shard(), endpoint.shards_count() as u8);
         let options =
             ShardOptions { shard, shards_count, connections_max: u32::MAX, seed: random.next() };
         let verifier = Arc::new(NamesAreTokens);
         let engine =
-            GatewayShard::new(options, config(outbox_bytes_max), verifier, clock.now());
+            GatewayShard::new(options, config(outbox_bytes_max, pings), verifier, clock.now());
         let (inbox, calls) = (Inbox::new(bell.clone()), Inbox::new(bell.clone()));
         let epochs = 7 + u64::from(shard.0);
         let partition =
@@ -139,19 +137,37 @@ impl SimShard {
 
     /// Would it wake up now, if it gets the processor?
     pub fn is_runnable(&mut self) -> bool {
+        if self.pump.is_done() {
+            return false;
+        }
         let now = self.clock.moment();
         let is_awake = self.wait == Wait::No || !self.bell.is_asleep() || now >= self.wake_at;
         now >= self.stalled_until && (is_awake || self.io().has_something())
     }
 
+    /// What it waits for, in words.
+    pub fn describe(&mut self) -> String {
+        let (wait, wake_at) = (self.wait, self.wake_at.as_millis());
+        let sleeps = if self.bell.is_asleep() { "sleeps" } else { "is awake" };
+        let runs = if self.is_runnable() { "can run" } else { "cannot run" };
+        format!("and {sleeps}, {runs}, waits {wait:?} until {wake_at} ms")
+    }
+
     /// When it will wake up by itself.
     pub fn due_at(&mut self) -> Moment {
+        if self.pump.is_done() {
+            return Moment::ZERO;
+        }
         let kernel = self.io().ready_at().unwrap_or(self.wake_at);
         self.wake_at.min(kernel).max(self.stalled_until)
     }
 
     /// Does anything wait for it in a lane or an inbox?
     pub fn has_mail(&mut self) -> bool {
+        !self.pump.is_done() && self.has_letters()
+    }
+
+    fn has_letters(&mut self) -> bool {
         self.pump.uplink_mut().has_work() || !self.inbox.is_empty() || !self.calls.is_empty()
     }
 

@@ -65,7 +65,8 @@ pub(crate) struct Sizes {
     buffer_bytes: usize,
     outbox_bytes_max: u32,
     pipe_bytes: usize,
-    is_heavy: bool,
+    payload_bytes_max: usize,
+    pings: (u64, u64),
     think_max: Duration,
 }
 
@@ -73,7 +74,7 @@ impl Sizes {
     fn new(random: &mut Random) -> Self {
         let clients_count = 6 + random.below(13);
         let shards_count = 2 + random.below(2);
-        let is_heavy = random.chance(1, 4);
+        let load = random.below(3);
         let is_tight = random.chance(1, 3);
         let share = if is_tight { clients_count * 5 / 4 / shards_count } else { clients_count * 2 };
         Self {
@@ -85,8 +86,9 @@ impl Sizes {
             buffers_count: 1 + random.below(6) as u16,
             buffer_bytes: *random.pick(&[64, 200, 1024]),
             // A recovery must fit: 50 publications of the largest sizes, and something behind them.
-            outbox_bytes_max: if is_heavy { 1 << 20 } else { *random.pick(&[64 << 10, 160 << 10]) },
-            is_heavy,
+            outbox_bytes_max: [16 << 10, 96 << 10, 800 << 10][load],
+            payload_bytes_max: [40, 3000, 12_000][load],
+            pings: *random.pick(&[(6, 3), (25, 8), (0, 0)]),
             pipe_bytes: *random.pick(&[300, 2 << 10, 16 << 10]),
             think_max: Duration::from_millis(*random.pick(&[20, 150, 600])),
         }
@@ -101,7 +103,7 @@ pub struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) sizes: Sizes,
     pub(crate) events: u64,
-    random: Random,
+    pub(crate) random: Random,
     network: SharedNetwork,
     api_session: u64,
     trace: u64,
@@ -175,6 +177,7 @@ impl World {
                 bell: bells[index].clone(),
                 partitions_count: self.sizes.partitions_count,
                 outbox_bytes_max: self.sizes.outbox_bytes_max,
+                pings: self.sizes.pings,
                 plant,
             };
             self.shards.push(SimShard::new(parts, clock, &mut self.random));
@@ -190,7 +193,7 @@ impl World {
                 shards_count: self.sizes.shards_count,
                 pipe_bytes: self.sizes.pipe_bytes,
                 think_max: self.sizes.think_max,
-                is_heavy: self.sizes.is_heavy,
+                payload_bytes_max: self.sizes.payload_bytes_max,
             };
             let (clock, network) = (self.clock.clone(), self.network.clone());
             let (random, ledger) = (self.random.fork(), self.ledger.clone());
@@ -236,6 +239,7 @@ impl World {
         self.trace = (self.trace ^ actor as u64).wrapping_mul(0x100_0000_01b3) ^ now.as_nanos();
         if actor < shards_count {
             self.shards[actor].runnable_since = None;
+            self.shards[actor].waiting_since = None;
             self.shards[actor].turn();
         } else {
             self.clients[actor - shards_count].step();
@@ -263,7 +267,8 @@ impl World {
             }
             let since = *shard.waiting_since.get_or_insert(now);
             if now.since(since) > MAIL_WAITS_MAX {
-                let text = format!("shard {index} has mail since {} ms", since.as_millis());
+                let state = shard.describe();
+                let text = format!("shard {index} has mail since {} ms, {state}", since.as_millis());
                 self.ledger.borrow_mut().violated(|| text);
             }
         }
@@ -284,6 +289,7 @@ impl World {
         let time = Duration::from_millis(self.random.within(5, longest_ms));
         let shard = self.random.below(self.shards.len());
         self.shards[shard].stalled_until = self.clock.moment() + time;
+        self.shards[shard].waiting_since = None;
         self.ledger.borrow().tell(|| format!("shard {shard} stalls for {time:?}"));
         self.ledger.borrow_mut().faults.note("shard stalled");
     }

@@ -13,6 +13,8 @@ use super::{Asked, Client, Stage};
 
 /// Commands that wait for their answers at once.
 const PENDING_MAX: usize = 40;
+/// From this on, few publications fill a message.
+const HEAVY_BYTES: usize = 5000;
 
 impl Client {
     /// Its subscriptions, by channel, if it has a session.
@@ -128,7 +130,7 @@ impl Client {
     }
 
     fn publish_some(&mut self, channel: usize) {
-        let is_burst = !self.options.is_heavy && self.random.chance(1, 10);
+        let is_burst = self.options.payload_bytes_max < HEAVY_BYTES && self.random.chance(1, 10);
         let count = if is_burst { 12 } else { 1 + self.random.below(3) };
         let payloads: Vec<_> = (0..count).map(|_| self.issue(channel)).collect();
         let name = self.channel_name(channel);
@@ -141,11 +143,12 @@ impl Client {
     }
 
     fn issue(&mut self, channel: usize) -> (usize, Vec<u8>) {
+        let bytes_max = self.options.payload_bytes_max;
+        let heavy_of_60 = if bytes_max >= HEAVY_BYTES { 20 } else { 1 };
         let bytes_count = match self.random.below(60) {
-            0..=19 if self.options.is_heavy => self.random.below(12_000),
-            0 => self.random.below(3000),
-            1..=10 => self.random.below(800),
-            _ => self.random.below(60),
+            chosen if chosen < heavy_of_60 => self.random.below(bytes_max),
+            chosen if chosen < 2 * heavy_of_60 => self.random.below(bytes_max / 4),
+            _ => self.random.below(bytes_max.min(60)),
         };
         let number = self.session.as_ref().map_or(0, |session| session.number);
         self.ledger.borrow_mut().issue(channel, number, bytes_count)

@@ -1,5 +1,6 @@
 //! What a client is told, and what it must be.
 
+use protocol::channels::SlowConsumer;
 use protocol::client::client_side::{
     Received, ReceivedConnect, ReceivedError, ReceivedHistory, ReceivedPublication, ReceivedPush,
     ReceivedReply, ReceivedSubscribe,
@@ -186,6 +187,9 @@ impl Client {
             }
             INSUFFICIENT_STATE => {
                 ledger.faults.note("subscription ended for lost state");
+                if ledger.channels.at(channel).options.slow_consumer == SlowConsumer::Drop {
+                    ledger.faults.note("slow reader told of its gap");
+                }
                 ledger.channels.at(channel).has_history()
             }
             _ => false,

@@ -36,8 +36,8 @@ pub struct ClientOptions {
     pub shards_count: usize,
     /// Bytes that a shard's kernel holds for it.
     pub pipe_bytes: usize,
-    /// Does it publish large payloads?
-    pub is_heavy: bool,
+    /// The largest payloads that it publishes.
+    pub payload_bytes_max: usize,
     /// The longest it thinks before it does something.
     pub think_max: Duration,
 }
@@ -391,6 +391,7 @@ impl Client {
             None | Some(1000) => session.stage == Stage::Closing,
             // Slow, its state lost, or no pong: it may read so slowly that it meets the ping too late.
             Some(3008 | 3010 | 3012) => ledger.is_rough(),
+            Some(3001) => ledger.is_draining,
             Some(3011) => ledger.forced.contains(&user),
             Some(_) => false,
         };
