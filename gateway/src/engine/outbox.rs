@@ -279,13 +279,21 @@ impl Outbox {
         }
     }
 
-    /// Leaves out everything that has not begun to be sent.
+    /// Leaves out everything that has not begun to be sent. Of a large message that has begun, every
+    /// piece stays: they lie in front, one behind the other.
     pub(crate) fn drop_queued(&mut self) {
-        self.tail = None;
         if self.head.as_ref().is_some_and(|head| !head.continues) {
             self.head = None;
         }
-        self.queued_bytes = self.head.as_ref().map_or(0, |head| head.buffer.bytes_count());
+        if self.head.is_none() {
+            self.tail = None;
+        }
+        if let Some(tail) = &mut self.tail {
+            let begun_count = tail.iter().take_while(|segment| segment.continues).count();
+            tail.truncate(begun_count);
+        }
+        let queued = self.head.iter().chain(self.tail.iter().flat_map(|tail| tail.iter()));
+        self.queued_bytes = queued.map(|segment| segment.buffer.bytes_count()).sum();
     }
 
     /// The send failed: nothing will be sent any more.
@@ -372,6 +380,18 @@ mod tests {
         outbox.drop_queued();
         outbox.push_copy([b"!", b""], MAX, &mut spare);
         assert_eq!(outbox.take(&mut spare).unwrap().as_slice(), b"gun!");
+    }
+
+    #[test]
+    fn pieces_of_what_has_begun_are_not_left_out() {
+        let (mut outbox, mut spare) = (Outbox::default(), SpareBuffers::default());
+        let large = vec![7; 100_000];
+        outbox.push_copy([&large, b""], MAX, &mut spare);
+        outbox.push_copy([b"waiting", b""], MAX, &mut spare);
+        let send = outbox.take(&mut spare).unwrap();
+        outbox.completed(send, 10, &mut spare);
+        outbox.drop_queued();
+        assert_eq!(outbox.bytes(), 100_000 - 10, "the rest of the piece, and the other piece");
     }
 
     #[test]
