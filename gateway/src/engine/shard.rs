@@ -108,6 +108,10 @@ impl GatewayShard {
                 self.connections.open(connection, peer, deadline);
                 self.timers.set(slot_of(connection), deadline);
                 self.actions.push_back(Action::Receive(connection));
+                // It was on its way when accepting stopped.
+                if let Some(drain) = &mut self.drain {
+                    drain.push(connection);
+                }
             }
             Event::Request { connection, request } => self.on_request(connection, request, now),
             Event::BadRequest { connection, status, text } => {
@@ -202,7 +206,8 @@ impl GatewayShard {
         if !self.connections.stalled.is_empty() {
             return Some(Moment::ZERO);
         }
-        let drain = self.drain.as_ref().map(|_| self.drain_next);
+        let drains = self.drain.as_ref().filter(|connections| !connections.is_empty());
+        let drain = drains.map(|_| self.drain_next);
         match (self.timers.next_deadline(), drain) {
             (Some(timer), Some(drain)) => Some(timer.min(drain)),
             (timer, drain) => timer.or(drain),
