@@ -1,7 +1,7 @@
 //! What was published, what was promised, and whether what clients see agrees.
 //!
-//! Owns: every publication that anybody issued, the one content of every place in every channel, who
-//! every client id is, and the first violation.
+//! Owns: every publication that anybody issued, the one content of every place in every channel,
+//! who every client id is, and the first violation.
 //! Never: looks into the server.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,7 +155,13 @@ impl Ledger {
     }
 
     /// A client was given a publication. Returns its number, if it is one.
-    pub fn saw(&mut self, channel: usize, epoch: &str, offset: u64, payload: &[u8]) -> Option<usize> {
+    pub fn saw(
+        &mut self,
+        channel: usize,
+        epoch: &str,
+        offset: u64,
+        payload: &[u8],
+    ) -> Option<usize> {
         let name = self.channels.at(channel).name.clone();
         let number = number_in(payload).filter(|&number| {
             let issued = self.issued.get(number);

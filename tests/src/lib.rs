@@ -1,5 +1,5 @@
-//! The simulated world: shards with their gateways and partitions, a network and clients, on one thread
-//! and from one seed.
+//! The simulated world: shards with their gateways and partitions, a network and clients, on one
+//! thread and from one seed.
 //!
 //! ```text
 //!  clients ◄──► network ◄──► SimIo ─ Pump ─ GatewayShard ─ LocalBus ─ partitions    per shard

@@ -8,8 +8,8 @@
 //!  client ◄── read ─── pipe: at most `capacity` bytes ◄── progress ── outgoing ── send ── shard
 //! ```
 //!
-//! A send is copied into the pipe as far as there is room and goes on while the client reads, whether
-//! or not its shard has a turn: that is what a kernel does.
+//! A send is copied into the pipe as far as there is room and goes on while the client reads,
+//! whether or not its shard has a turn: that is what a kernel does.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

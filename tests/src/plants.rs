@@ -1,4 +1,5 @@
-//! Faults that are planted between the server's parts, so that a test can show that the ledger sees them.
+//! Faults that are planted between the server's parts, so that a test can show that the ledger sees
+//! them.
 //!
 //! Nothing in the server knows of them: they are wrapped around its uplink and its ring.
 
@@ -52,14 +53,7 @@ pub struct PlantedUplink<U> {
 impl<U: Uplink> PlantedUplink<U> {
     /// `inner`, with `plant`.
     pub fn new(inner: U, plant: Option<Plant>, random: Random) -> Self {
-        Self {
-            inner,
-            plant,
-            random,
-            queue: VecDeque::new(),
-            held: None,
-            earlier: BTreeMap::new(),
-        }
+        Self { inner, plant, random, queue: VecDeque::new(), held: None, earlier: BTreeMap::new() }
     }
 
     fn alter(&mut self, plant: Plant, incoming: Incoming) -> Option<Incoming> {

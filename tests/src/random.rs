@@ -14,11 +14,11 @@ impl Random {
 
     /// Numbers of its own for a part of the world, so that parts do not disturb each other.
     pub fn fork(&mut self) -> Self {
-        Self::new(self.next())
+        Self::new(self.bits())
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.state;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,17 +31,17 @@ impl Random {
         if bound == 0 {
             return 0;
         }
-        (self.next() % bound as u64) as usize
+        (self.bits() % bound as u64) as usize
     }
 
     /// A number from `first` to `last`.
     pub fn within(&mut self, first: u64, last: u64) -> u64 {
-        first + self.next() % (last - first + 1)
+        first + self.bits() % (last - first + 1)
     }
 
     /// True in `part` of `whole` cases.
     pub fn chance(&mut self, part: u64, whole: u64) -> bool {
-        self.next() % whole < part
+        self.bits() % whole < part
     }
 
     /// One of `items`, which are not empty.

@@ -1,10 +1,11 @@
-//! The ring of a simulated shard: `shard::Io` over the simulated network, by the contract of that trait.
+//! The ring of a simulated shard: `shard::Io` over the simulated network, by the contract of that
+//! trait.
 //!
 //! Owns: slots and generations, receive buffers, which operations are with the simulated kernel.
 //! Never: decides by anything but the seed, or reads a real clock.
 //!
-//! Completions come late and in another order than the operations, as far as the contract allows it:
-//! those of one connection keep their order, everything else is shuffled.
+//! Completions come late and in another order than the operations, as far as the contract allows
+//! it: those of one connection keep their order, everything else is shuffled.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -94,6 +95,8 @@ struct Pending {
     event: Event,
 }
 
+/// The longest look-up of a peer's address.
+const LOOKUP_US_MAX: u64 = 500;
 /// No slot: of the listener.
 const LISTENER: u32 = u32::MAX;
 
@@ -301,6 +304,10 @@ impl SimIo {
 
     fn complete(&mut self, slot: u32, event: Event) {
         let mut at = self.clock.moment();
+        if matches!(event, Event::Accepted) {
+            // As in the real ring, the peer's address is looked up first, in a turn of its own.
+            at = at + Duration::from_micros(self.random.within(1, LOOKUP_US_MAX));
+        }
         if self.options.delay_max > Duration::ZERO && self.random.chance(1, 8) {
             let delay_ns = self.options.delay_max.as_nanos() as u64;
             at = at + Duration::from_nanos(self.random.within(1, delay_ns));
@@ -365,8 +372,9 @@ impl SimIo {
                 self.recycle(chunk);
                 None
             }
-            Event::ReceiveEnded(end) => (state.life == Life::Open)
-                .then_some(Completion::ReceiveEnded { connection, end }),
+            Event::ReceiveEnded(end) => {
+                (state.life == Life::Open).then_some(Completion::ReceiveEnded { connection, end })
+            }
             Event::Sent(result) => {
                 let buffer = state.send.take().expect("a send completes once");
                 Some(Completion::Sent { connection, result, buffer })

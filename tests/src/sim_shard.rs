@@ -95,10 +95,11 @@ fn config(outbox_bytes_max: u32, pings: (u64, u64)) -> Arc<GatewayConfig> {
 impl SimShard {
     /// A shard that accepts clients from its first turn on.
     pub fn new(parts: ShardParts, clock: SimClock, random: &mut Random) -> Self {
-        let ShardParts { io, endpoint, bell, partitions_count, outbox_bytes_max, pings, plant } = parts;
+        let ShardParts { io, endpoint, bell, partitions_count, outbox_bytes_max, pings, plant } =
+            parts;
         let (shard, shards_count) = (endpoint.shard(), endpoint.shards_count() as u8);
         let options =
-            ShardOptions { shard, shards_count, connections_max: u32::MAX, seed: random.next() };
+            ShardOptions { shard, shards_count, connections_max: u32::MAX, seed: random.bits() };
         let verifier = Arc::new(NamesAreTokens);
         let engine =
             GatewayShard::new(options, config(outbox_bytes_max, pings), verifier, clock.now());

@@ -1,8 +1,8 @@
 //! The world: everything there is, and the scheduler that decides by the seed who is next.
 //!
 //! Owns: shards, clients, network, clock, ledger.
-//! Invariant: time passes only when the seed says so, and never by much while somebody who could run
-//! and is not stalled does not.
+//! Invariant: time passes only when the seed says so, and never by much while somebody who could
+//! run and is not stalled does not.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -268,7 +268,8 @@ impl World {
             let since = *shard.waiting_since.get_or_insert(now);
             if now.since(since) > MAIL_WAITS_MAX {
                 let state = shard.describe();
-                let text = format!("shard {index} has mail since {} ms, {state}", since.as_millis());
+                let text =
+                    format!("shard {index} has mail since {} ms, {state}", since.as_millis());
                 self.ledger.borrow_mut().violated(|| text);
             }
         }
@@ -330,8 +331,7 @@ impl World {
 
     /// One publication by the API, which is one publisher.
     pub(crate) fn publish(&mut self, channel: usize) -> usize {
-        let (number, payload) =
-            self.ledger.borrow_mut().issue(channel, self.api_session, 10);
+        let (number, payload) = self.ledger.borrow_mut().issue(channel, self.api_session, 10);
         let request = PublishRequest {
             content: Content::classify(&payload),
             publisher: None,
@@ -348,7 +348,8 @@ impl World {
         &self,
         channel: &str,
         request: Request,
-    ) -> std::sync::mpsc::Receiver<Result<protocol::link::Answer, protocol::client::ErrorCode>> {
+    ) -> std::sync::mpsc::Receiver<Result<protocol::link::Answer, protocol::client::ErrorCode>>
+    {
         let partitions_count = self.sizes.partitions_count;
         let host = host_of(channel, partitions_count, self.shards.len());
         self.shards[host].ask(channel, partitions_count, request)

@@ -1,6 +1,6 @@
 //! Goal: the simulated ring behaves as the real one, so that what the simulation finds is true.
-//! Method: each promise of `shard::Io` is one function, generic over the ring and over how its peers
-//! are made; every function runs against `shard::Ring` with TCP peers and against `SimIo`.
+//! Method: each promise of `shard::Io` is one function, generic over the ring and over how its
+//! peers are made; every function runs against `shard::Ring` with TCP peers and against `SimIo`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -251,7 +251,8 @@ impl<P: Peers> Bench<P> {
         self.peers.io().send(connection, SendBuffer::owned(bytes.to_vec()));
     }
 
-    /// Sends all of `bytes` while `peer` reads, whatever pieces the ring takes. Returns what was read.
+    /// Sends all of `bytes` while `peer` reads, whatever pieces the ring takes. Returns what was
+    /// read.
     fn send_all(&mut self, peer: usize, connection: ConnectionId, bytes: &[u8]) -> Vec<u8> {
         let (mut taken, mut read) = (0, Vec::new());
         while taken < bytes.len() {
@@ -578,7 +579,9 @@ const SEEDS: u64 = 200;
 macro_rules! promises {
     ($($name:ident)*) => {
         mod real {
-            $( #[test] fn $name() { super::$name(&mut super::Bench::new(super::RealPeers::new())); } )*
+            $( #[test] fn $name() {
+                super::$name(&mut super::Bench::new(super::RealPeers::new()));
+            } )*
         }
         mod fake {
             $( #[test] fn $name() {

@@ -1,9 +1,11 @@
-//! Goal: whatever lanes, sockets, clients and the scheduler do, no client sees a wrong thing, and in the
-//! end everything is quiet and adds up.
-//! Method: many worlds, each decided by a seed, with every kind of fault; see `world::quiet` for the end.
+//! Goal: whatever lanes, sockets, clients and the scheduler do, no client sees a wrong thing, and
+//! in the end everything is quiet and adds up.
+//! Method: many worlds, each decided by a seed, with every kind of fault; see `world::quiet` for
+//! the end.
 //!
-//! `RINGWAY_SIM_SEEDS` says how many seeds, `RINGWAY_SIM_FIRST` where to start, `RINGWAY_SIM_EVENTS` how
-//! long faults go on; with `RINGWAY_SIM_TELL=1` everything is told as it happens.
+//! `RINGWAY_SIM_SEEDS` says how many seeds, `RINGWAY_SIM_FIRST` where to start,
+//! `RINGWAY_SIM_EVENTS` how long faults go on; with `RINGWAY_SIM_TELL=1` everything is told as it
+//! happens.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -72,9 +72,7 @@ impl Client {
                 error.code == TOO_MANY_REQUESTS
             }
             // Its end was asked for before it began, by the client or the API.
-            Asked::Subscribe { channel, .. } => {
-                self.ended_early(*channel) && error.code == EXPIRED
-            }
+            Asked::Subscribe { channel, .. } => self.ended_early(*channel) && error.code == EXPIRED,
             Asked::Connect | Asked::Unsubscribe { .. } | Asked::Ping => false,
         };
         if error.code == TOO_MANY_REQUESTS {

@@ -389,7 +389,8 @@ impl Client {
         let mut ledger = self.ledger.borrow_mut();
         let is_expected = match code {
             None | Some(1000) => session.stage == Stage::Closing,
-            // Slow, its state lost, or no pong: it may read so slowly that it meets the ping too late.
+            // Slow, its state lost, or no pong: it may read so slowly that it meets the ping too
+            // late.
             Some(3008 | 3010 | 3012) => ledger.is_rough(),
             Some(3001) => ledger.is_draining,
             Some(3011) => ledger.forced.contains(&user),
@@ -463,7 +464,7 @@ impl Client {
             Format::Json => Opcode::Text,
             Format::Protobuf => Opcode::Binary,
         };
-        let key = (self.random.next() as u32).to_be_bytes();
+        let key = (self.random.bits() as u32).to_be_bytes();
         let mut bytes = Vec::new();
         if message.len() > 1 && self.random.chance(1, 10) {
             self.ledger.borrow_mut().faults.note("message in fragments");

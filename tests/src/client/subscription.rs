@@ -110,7 +110,9 @@ impl Subscription {
                     ledger.faults.note("recovery impossible");
                     if ledger.must_recover(channel, since, &top) {
                         ledger.violated(|| {
-                            format!("{name}: not recovered from {since:?} to {top:?}, and all is there")
+                            format!(
+                                "{name}: not recovered from {since:?} to {top:?}, and all is there"
+                            )
                         });
                     }
                 }
