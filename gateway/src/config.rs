@@ -64,8 +64,8 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// Most bytes of payload in one answer: half of what may wait for a client, so that the answer's
-    /// JSON and what follows it find room.
+    /// Most bytes of payload in one answer: half of what may wait for a client, so that the
+    /// answer's JSON and what follows it find room.
     pub fn answer_bytes_max(&self) -> u32 {
         (self.outbox_bytes_max / 2).max(1)
     }

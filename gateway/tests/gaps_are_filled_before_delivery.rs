@@ -1,5 +1,5 @@
-//! Goal: a gateway that sees a jump in a channel fetches what is missing before it delivers, and says
-//! so when it cannot.
+//! Goal: a gateway that sees a jump in a channel fetches what is missing before it delivers, and
+//! says so when it cannot.
 //! Method: publications are left out on the way from the router.
 
 mod support;

@@ -1,5 +1,5 @@
-//! Goal: a token of a key that is not known waits until the key is loaded or refused, and no storm of
-//! unknown keys refuses those who wait for another.
+//! Goal: a token of a key that is not known waits until the key is loaded or refused, and no storm
+//! of unknown keys refuses those who wait for another.
 //! Method: verifiers that know keys by name; loading is the test.
 
 mod support;

@@ -114,8 +114,8 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         &self.parts.engine
     }
 
-    /// Turns until a drain has ended here, and then until `may_end` says that this shard is not needed
-    /// by others any more: its partitions serve clients of shards that are still draining.
+    /// Turns until a drain has ended here, and then until `may_end` says that this shard is not
+    /// needed by others any more: its partitions serve clients of shards that are still draining.
     ///
     /// # Errors
     ///

@@ -175,8 +175,8 @@ pub enum Transport {
 impl Transport {
     /// Limits for the decoder of a WebSocket.
     pub fn decoder_limits(message_bytes_max: u32) -> DecoderLimits {
-        // Whoever allows larger messages allows more frames in them, as long as these are no smaller
-        // on average than some clients make them.
+        // Whoever allows larger messages allows more frames in them, as long as these are no
+        // smaller on average than some clients make them.
         let frames_max = (message_bytes_max / FRAGMENT_BYTES_MEAN_MIN).max(MESSAGE_FRAMES_MAX);
         DecoderLimits { message_bytes_max, frames_max }
     }

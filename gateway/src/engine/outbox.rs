@@ -279,8 +279,8 @@ impl Outbox {
         }
     }
 
-    /// Leaves out everything that has not begun to be sent. Of a large message that has begun, every
-    /// piece stays: they lie in front, one behind the other.
+    /// Leaves out everything that has not begun to be sent. Of a large message that has begun,
+    /// every piece stays: they lie in front, one behind the other.
     pub(crate) fn drop_queued(&mut self) {
         if self.head.as_ref().is_some_and(|head| !head.continues) {
             self.head = None;

@@ -55,8 +55,8 @@ pub struct GatewayShard {
     pub(super) random: Random,
     /// Where messages are encoded before they are framed.
     pub(super) scratch: Vec<u8>,
-    /// Connections whose `connect` waits for a key, and the key's id. Those that ended meanwhile are
-    /// passed over; the list is emptied whenever keys arrive or fail.
+    /// Connections whose `connect` waits for a key, and the key's id. Those that ended meanwhile
+    /// are passed over; the list is emptied whenever keys arrive or fail.
     pub(super) awaiting_keys: Vec<(ConnectionId, String)>,
     pub(super) sessions_now: u64,
     timers: TimerWheel,

@@ -219,7 +219,8 @@ impl Bench {
         self.tell(Event::FromRouter(FromRouter::Publication { channel, publication }));
     }
 
-    /// Frames that the client received since the last call: texts as they are, a close as `close N`.
+    /// Frames that the client received since the last call: texts as they are, a close as `close
+    /// N`.
     pub fn texts(&mut self, connection: ConnectionId) -> Vec<String> {
         let bytes = self.received.remove(&connection).unwrap_or_default();
         let (mut input, mut frames) = (&bytes[..], ServerFrames::new());

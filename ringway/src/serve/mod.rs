@@ -57,7 +57,8 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
         let _entered = runtime.enter();
         TowerService::start(shard_routes.clone(), shard.gateway.clone())
     };
-    // A full channel means that keys are being asked for already; who waits is told with the others.
+    // A full channel means that keys are being asked for already; who waits is told with the
+    // others.
     let load_keys = move |key_id| {
         let _ = keys_wanted.try_send(key_id);
     };

@@ -1,0 +1,59 @@
+//! Which kinds of fault happened in a world, so that a test can show that it tested something.
+
+use std::collections::BTreeMap;
+
+/// Everything that a simulation must have met.
+pub const KINDS: [&str; 28] = [
+    "shard stalled",
+    "lane refused a publication to a shard",
+    "lane refused a command to a partition",
+    "shard told to fetch what it missed",
+    "client paused",
+    "client closed as slow",
+    "connection reset",
+    "connection cut in the middle of a frame",
+    "half close",
+    "client closed by a close frame",
+    "ping not answered",
+    "send taken in part",
+    "send blocked by its reader",
+    "completion late",
+    "receive buffers exhausted",
+    "clients accepted in a burst",
+    "table of connections full",
+    "slot used again",
+    "recovered",
+    "recovery impossible",
+    "subscription ended for lost state",
+    "slow reader told of its gap",
+    "message in fragments",
+    "drained",
+    "closed by the API",
+    "unsubscribed by the API",
+    "publication by the API",
+    "command behind an unanswered connect",
+];
+
+/// How often each kind happened.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Faults {
+    /// It happened.
+    pub fn note(&mut self, kind: &'static str) {
+        self.add(kind, 1);
+    }
+
+    /// It happened `count` times.
+    pub fn add(&mut self, kind: &'static str, count: u64) {
+        debug_assert!(KINDS.contains(&kind), "{kind} is listed");
+        *self.counts.entry(kind).or_default() += count;
+    }
+
+    /// How often it happened.
+    pub fn count(&self, kind: &str) -> u64 {
+        self.counts.get(kind).copied().unwrap_or(0)
+    }
+}
