@@ -196,23 +196,32 @@ impl Delivery {
         steps
     }
 
-    /// Keeps the burst right when the subscriber at `place` is about to be replaced by the last
-    /// one, or dropped if it is the last. The last one is served first if its turn would be
-    /// skipped.
+    /// Keeps the burst right when the subscriber at `place` is about to be replaced by the last one,
+    /// or dropped if it is the last.
+    ///
+    /// The last one is served first if its turn would be skipped. If it came behind the burst and
+    /// would land among those still to be served, the caller first swaps `place` with the place that
+    /// is returned, and removes that one.
     pub(crate) fn before_swap_remove(
         &mut self,
         channel: &str,
         subscribers: &mut [Subscriber],
         place: usize,
         mut serve: impl FnMut(&mut Subscriber, Share<'_>) -> bool,
-    ) {
-        let Some(burst) = &mut self.burst else { return };
+    ) -> Option<usize> {
+        let burst = self.burst.as_mut()?;
         let last = subscribers.len() - 1;
         if place < burst.cursor && last >= burst.cursor && last < burst.end {
             burst.serve_one(channel, &mut subscribers[last], &mut serve);
         }
+        let is_waiting = place >= burst.cursor && place < burst.end;
+        if is_waiting && last >= burst.end {
+            burst.end -= 1;
+            return (burst.end != place).then_some(burst.end);
+        }
         burst.end = burst.end.min(last);
         burst.cursor = burst.cursor.min(burst.end);
+        None
     }
 }
 
@@ -354,6 +363,30 @@ mod tests {
         subscribers.swap_remove(0);
         assert_eq!(moved, [(3, 1)]);
         assert_eq!(step(&mut delivery, &mut subscribers, 100), [(2, 1)]);
+    }
+
+    #[test]
+    fn who_came_behind_a_burst_is_not_served_it() {
+        let mut delivery = Delivery::default();
+        let mut subscribers: Vec<_> = (0..4).map(|slot| subscriber(slot, 0)).collect();
+        delivery.push(publication(0));
+        assert_eq!(step(&mut delivery, &mut subscribers, 1), [(0, 1)]);
+        // Slot 1 leaves and comes back: as the last one, behind the burst.
+        for leaving in [1, 2] {
+            let place = subscribers.iter().position(|one| one.slot == leaving).unwrap();
+            let other =
+                delivery.before_swap_remove("c", &mut subscribers, place, |_, _| panic!("served"));
+            let removed = match other {
+                Some(other) => {
+                    subscribers.swap(place, other);
+                    other
+                }
+                None => place,
+            };
+            subscribers.swap_remove(removed);
+            subscribers.push(subscriber(leaving, 0));
+        }
+        assert_eq!(step(&mut delivery, &mut subscribers, 100), [(3, 1)]);
     }
 
     #[test]

@@ -496,7 +496,9 @@ impl GatewayShard {
             Phase::Handshake if is_endless => self.handshake_timeout(id, now),
             _ if is_endless => self.close(id, CloseReason::PolicyViolation, now),
             Phase::Handshake if is_over => self.handshake_timeout(id, now),
-            Phase::Open | Phase::Connecting if is_over => self.close(id, CloseReason::Stale, now),
+            Phase::Open if is_over => self.close(id, CloseReason::Stale, now),
+            // The client did its part; home, router or keys did not answer.
+            Phase::Connecting if is_over => self.close(id, CloseReason::InternalError, now),
             Phase::Connected => self.session_timer(id, now),
             _ => self.rearm(slot, now),
         }

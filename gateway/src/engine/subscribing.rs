@@ -301,9 +301,11 @@ impl GatewayShard {
         if subscription.flags.granted {
             let place = subscription.place;
             let moved = self.channels.remove(index, place, &mut self.connections, now.moment);
-            let session = moved.and_then(|slot| self.connections.at(slot).session.as_mut());
-            if let Some(other) = session.and_then(|session| session.find(index)) {
-                other.place = place;
+            for (slot, place) in moved.into_iter().flatten() {
+                let session = self.connections.at(slot).session.as_mut();
+                if let Some(other) = session.and_then(|session| session.find(index)) {
+                    other.place = place;
+                }
             }
         } else {
             self.channels.give_up(index);
@@ -385,9 +387,15 @@ impl GatewayShard {
         let ping_interval = self.config.ping_interval;
         let close_delay = self.config.expired_close_delay.as_secs();
         let subscription_delay = self.config.expired_subscription_close_delay.as_secs();
-        let Some(session) = self.session(id) else { return };
+        let Some(connection) = self.connections.find(id) else { return };
+        // A client that has not taken the ping yet cannot have answered it; it has its own deadline.
+        let takes_nothing = connection.outbox.is_sending();
+        let Some(session) = connection.session.as_mut() else { return };
         if session.pong_by > Moment::ZERO && session.pong_by <= now.moment {
-            return self.close(id, CloseReason::NoPong, now);
+            if !takes_nothing {
+                return self.close(id, CloseReason::NoPong, now);
+            }
+            session.pong_by = now.moment + pong_timeout;
         }
         let unix = now.unix_seconds();
         if session.expires_at > 0 && session.expires_at + close_delay <= unix {

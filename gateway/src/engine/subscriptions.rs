@@ -147,34 +147,41 @@ impl Channels {
         (place, same_epoch)
     }
 
-    /// Ends the subscription at `place`. Returns the slot whose place became `place`, if one moved.
+    /// Ends the subscription at `place`. Returns slots whose places changed, with their new places.
     pub(crate) fn remove(
         &mut self,
         index: u32,
         place: u32,
         connections: &mut Connections,
         now: Moment,
-    ) -> Option<u32> {
+    ) -> [Option<(u32, u32)>; 2] {
         let deliveries = &mut self.deliveries;
         let channel =
             self.entries[index as usize].as_mut().expect("a subscription holds its channel");
         let policy = overflow_policy(channel.slow_consumer, index);
-        if let Some(delivery) = &mut channel.delivery {
+        let mut place = place as usize;
+        let mut moved = [None; 2];
+        let other = channel.delivery.as_mut().and_then(|delivery| {
             delivery.before_swap_remove(
                 &channel.name,
                 &mut channel.subscribers,
-                place as usize,
+                place,
                 |subscriber, share| serve(subscriber, &share, policy, connections, deliveries, now),
-            );
+            )
+        });
+        if let Some(other) = other {
+            channel.subscribers.swap(place, other);
+            moved[0] = Some((channel.subscribers[place].slot, place as u32));
+            place = other;
         }
-        channel.subscribers.swap_remove(place as usize);
+        channel.subscribers.swap_remove(place);
         self.subscriptions_count -= 1;
         if channel.subscribers.is_empty() && channel.pending_count == 0 {
             // The router stops sending: whoever subscribes next starts anew.
             channel.position = None;
             channel.delivery = None;
         }
-        let moved = channel.subscribers.get(place as usize).map(|subscriber| subscriber.slot);
+        moved[1] = channel.subscribers.get(place).map(|one| (one.slot, place as u32));
         self.release(index);
         moved
     }
