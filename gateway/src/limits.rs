@@ -39,8 +39,8 @@ pub const BURST_BYTES_MAX: usize = 64 * KIB as usize;
 /// Publications of one channel that may wait for their fan-out; beyond it the oldest waits for
 /// nobody.
 pub const BURST_QUEUE_MAX: usize = 4096;
-/// Lane messages that one turn takes.
-pub const LANE_MESSAGES_PER_TURN: usize = 1024;
+/// Messages of router and peers that one turn takes: all that a turn's receive buffers can cause.
+pub const LANE_MESSAGES_PER_TURN: usize = 1 << 16;
 /// Messages from threads outside the cores that one turn takes.
 pub const INBOX_MESSAGES_PER_TURN: usize = 256;
 /// Longest sleep of a shard that has nothing to do.

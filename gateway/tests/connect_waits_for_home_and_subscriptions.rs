@@ -96,6 +96,23 @@ fn server_side_subscriptions_are_in_the_reply() {
 }
 
 #[test]
+fn publications_between_two_grants_come_behind_the_reply() {
+    let mut bench = bench(0);
+    let connection = bench.upgraded();
+    let user = user_of(ShardId(0));
+    bench.say(connection, &format!(r#"{{"id":1,"connect":{{"token":"{user}/one,two"}}}}"#));
+    bench.grant(5);
+    bench.publish("one", 6, "six");
+    assert!(bench.texts(connection).is_empty(), "nothing before the reply");
+    bench.grant(9);
+    bench.publish("one", 7, "seven");
+    let texts = bench.texts(connection);
+    assert!(texts[0].contains(r#""connect":"#), "{texts:?}");
+    assert!(texts[1].contains("six"), "{texts:?}");
+    assert!(texts[2].contains("seven"), "{texts:?}");
+}
+
+#[test]
 fn a_session_that_ends_gives_everything_back() {
     let mut bench = bench(0);
     let connection = bench.upgraded();

@@ -47,6 +47,7 @@ fn it_is_taken_up_when_its_key_comes() {
     let texts = bench.texts(connection);
     assert!(texts[0].contains(r#""connect":"#), "{texts:?}");
     assert!(texts[1].contains(r#""ping":"#), "what came behind it too: {texts:?}");
+    assert_eq!(texts.len(), 2, "and once: {texts:?}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub trait Uplink {
     /// back as [`Incoming::Refused`] if it is recoverable, and is kept if it is final.
     fn to_router(&mut self, message: ToRouter, now: Now);
 
-    /// Sends a message to another shard. It is kept until there is room.
+    /// Sends a message to another shard. It is kept until there is room; a charge may be lost.
     fn to_peer(&mut self, shard: ShardId, message: ToPeer);
 
     /// Does what is to be done in a turn, such as taking messages out of lanes, within its quota.

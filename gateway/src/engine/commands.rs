@@ -107,8 +107,10 @@ impl GatewayShard {
             }
             Err(violation) => self.close(id, violation.close_reason(), now),
         }
+        // A connect that waits for keys keeps the whole rest of its message.
+        let is_kept = self.pending(id).is_some_and(|pending| pending.awaits_keys);
         let listens = self.connections.find(id).is_some_and(|one| one.phase.listens());
-        if listens { Continue(()) } else { Break(()) }
+        if listens && !is_kept { Continue(()) } else { Break(()) }
     }
 
     fn command(&mut self, id: ConnectionId, command: Command<'_>, raw: &[u8], now: Now) {

@@ -121,6 +121,7 @@ impl GatewayShard {
             let Some(mut session) = connection.session.take() else { continue };
             self.sessions_now -= 1;
             connection.phase = Phase::Open;
+            connection.behind_connect = None;
             let held = session.pending.take().map(|pending| pending.held).unwrap_or_default();
             self.replay(id, held, now);
             // Still unknown: there is no second wait.
@@ -303,7 +304,7 @@ impl GatewayShard {
         let reply = ConnectReply { pending: &pending, ping: interval, pong, node: &node };
         self.scratch.clear();
         reply.encode(session, format, now, &mut self.scratch);
-        self.connections.push_message(slot_of(id), &self.scratch, now.moment);
+        self.connections.answer_connect(slot_of(id), &self.scratch, now.moment);
         self.counters.sessions += 1;
         self.advance(id, PhaseEvent::Admitted, now);
         self.replay(id, pending.held, now);
@@ -324,16 +325,19 @@ impl GatewayShard {
     /// Keeps commands that came behind a `connect` that is not answered yet.
     pub(super) fn hold(&mut self, id: ConnectionId, raw: &[u8], now: Now) {
         let Some(pending) = self.pending(id) else { return };
-        if pending.held_bytes + raw.len() > limits::HELD_BYTES_MAX {
+        if pending.held_bytes + raw.len() + HELD_OVERHEAD_BYTES > limits::HELD_BYTES_MAX {
             return self.close(id, CloseReason::TooManyRequests, now);
         }
         pending.hold(raw);
     }
 }
 
+/// What a held message costs beside its bytes.
+const HELD_OVERHEAD_BYTES: usize = 64;
+
 impl PendingConnect {
     fn hold(&mut self, raw: &[u8]) {
-        self.held_bytes += raw.len();
+        self.held_bytes += raw.len() + HELD_OVERHEAD_BYTES;
         self.held.push(raw.to_vec());
     }
 }

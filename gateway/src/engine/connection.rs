@@ -24,6 +24,8 @@ use super::session::Session;
 pub(crate) struct Connection {
     pub(crate) id: Option<ConnectionId>,
     pub(crate) outbox: Outbox,
+    /// While `connect` is being answered: what must come behind the answer.
+    pub(crate) behind_connect: Option<Box<Outbox>>,
     pub(crate) session: Option<Box<Session>>,
     pub(crate) peer: Option<Box<SocketAddr>>,
     /// When the phase runs out of time: handshake, `connect`, closing.
@@ -62,6 +64,12 @@ pub(crate) struct Connections {
     pub(crate) outbox_bytes: u64,
 }
 
+impl Connection {
+    fn bytes(&self) -> u32 {
+        self.outbox.bytes() + self.behind_connect.as_ref().map_or(0, |behind| behind.bytes())
+    }
+}
+
 impl Connections {
     pub(crate) fn new(outbox_bytes_max: u32) -> Self {
         Self { outbox_bytes_max, ..Self::default() }
@@ -87,7 +95,7 @@ impl Connections {
 
     pub(crate) fn free(&mut self, id: ConnectionId) {
         if let Some(connection) = self.find(id) {
-            let bytes = connection.outbox.bytes();
+            let bytes = connection.bytes();
             let is_dirty = connection.is_dirty;
             *connection = Connection { is_dirty, ..Connection::default() };
             self.open_count -= 1;
@@ -114,7 +122,8 @@ impl Connections {
 
     fn mark_dirty(&mut self, slot: u32) {
         let connection = &mut self.slots[slot as usize];
-        if !connection.is_dirty && !connection.outbox.is_sending() {
+        let can_send = connection.outbox.has_queued() && !connection.outbox.is_sending();
+        if !connection.is_dirty && can_send {
             connection.is_dirty = true;
             self.dirty.push_back(slot);
         }
@@ -122,7 +131,7 @@ impl Connections {
 
     fn note_pushed(&mut self, slot: u32, pushed: Pushed, bytes_before: u32, now: Moment) -> Pushed {
         let connection = &mut self.slots[slot as usize];
-        let bytes = connection.outbox.bytes();
+        let bytes = connection.bytes();
         self.outbox_bytes = self.outbox_bytes + u64::from(bytes) - u64::from(bytes_before);
         match pushed {
             Pushed::Overflow => {
@@ -149,9 +158,28 @@ impl Connections {
         if connection.close_queued {
             return Pushed::Queued;
         }
-        let before = connection.outbox.bytes();
-        let pushed = connection.outbox.push_copy(parts, bytes_max, &mut self.spare);
+        let before = connection.bytes();
+        let outbox = connection.behind_connect.as_deref_mut().unwrap_or(&mut connection.outbox);
+        let pushed = outbox.push_copy(parts, bytes_max, &mut self.spare);
         self.note_pushed(slot, pushed, before, now)
+    }
+
+    /// `connect` is being answered: what is queued from now on comes behind the answer.
+    pub(crate) fn hold_behind_connect(&mut self, slot: u32) {
+        self.slots[slot as usize].behind_connect.get_or_insert_default();
+    }
+
+    /// Queues the answer to `connect`, and behind it what was held.
+    pub(crate) fn answer_connect(&mut self, slot: u32, answer: &[u8], now: Moment) {
+        let held = self.slots[slot as usize].behind_connect.take();
+        let held_bytes = held.as_ref().map_or(0, |held| held.bytes());
+        self.outbox_bytes -= u64::from(held_bytes);
+        self.push_message(slot, answer, now);
+        let Some(held) = held else { return };
+        let connection = &mut self.slots[slot as usize];
+        let before = connection.bytes();
+        connection.outbox.append(*held);
+        self.note_pushed(slot, Pushed::Queued, before, now);
     }
 
     /// Leaves out what has not begun to be sent, for a client that does not read anyway.
@@ -167,7 +195,7 @@ impl Connections {
     /// Queues the last bytes of a connection, whatever its budget.
     pub(crate) fn push_last(&mut self, slot: u32, bytes: &[u8], now: Moment) {
         let connection = &mut self.slots[slot as usize];
-        let before = connection.outbox.bytes();
+        let before = connection.bytes();
         let pushed = connection.outbox.push_copy([bytes, b""], u32::MAX, &mut self.spare);
         connection.close_queued = true;
         self.note_pushed(slot, pushed, before, now);
@@ -203,8 +231,8 @@ impl Connections {
         if connection.close_queued {
             return Pushed::Queued;
         }
-        let before = connection.outbox.bytes();
-        let outbox = &mut connection.outbox;
+        let before = connection.bytes();
+        let outbox = connection.behind_connect.as_deref_mut().unwrap_or(&mut connection.outbox);
         let pushed = match policy {
             Overflow::Conflate(channel) => {
                 outbox.push_conflated(frames, range.0, range.1, channel, bytes_max)
@@ -262,6 +290,9 @@ impl Connections {
             None => connection.outbox.abandon(),
         }
         let after = connection.outbox.bytes();
+        if after > 0 && connection.stalled_since == Moment::ZERO {
+            self.stalled.push(id.slot().0);
+        }
         connection.stalled_since = if after == 0 { Moment::ZERO } else { now };
         let is_empty = connection.outbox.is_empty();
         self.outbox_bytes -= u64::from(before - after);

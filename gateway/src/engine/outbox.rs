@@ -279,6 +279,14 @@ impl Outbox {
         }
     }
 
+    /// Takes over what waits in another outbox, none of which has begun to be sent.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        debug_assert!(!other.is_sending(), "what is in flight cannot move");
+        while let Some(segment) = other.pop() {
+            self.push(segment);
+        }
+    }
+
     /// Leaves out everything that has not begun to be sent. Of a large message that has begun,
     /// every piece stays: they lie in front, one behind the other.
     pub(crate) fn drop_queued(&mut self) {

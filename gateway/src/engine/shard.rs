@@ -412,6 +412,7 @@ impl GatewayShard {
             _ => {}
         }
         match next {
+            Phase::Connecting => self.connections.hold_behind_connect(slot_of(id)),
             Phase::Closing => self.end_session(id, now),
             Phase::Lingering if peer_ended => {
                 self.cut(id, now);

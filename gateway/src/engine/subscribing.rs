@@ -251,13 +251,10 @@ impl GatewayShard {
     pub(super) fn on_router_refused(&mut self, message: ToRouter, now: Now) {
         match message.reply_to {
             ReplyTo::Command { connection, command } => {
-                if let Some(session) = self.session(connection) {
-                    session.in_flight = session.in_flight.saturating_sub(1);
-                }
-                self.fail(connection, command, ErrorCode::TooManyRequests, now);
+                let refused = Err(ErrorCode::TooManyRequests);
+                self.on_command_reply(connection, command, &message.channel, refused, now);
             }
-            // Whoever waits for missing publications asks again after the next one.
-            ReplyTo::Gateway => self.on_fetched(&message.channel, Err(ErrorCode::Internal), now),
+            ReplyTo::Gateway => self.channels.fetch_refused(&message.channel),
             ReplyTo::Nobody | ReplyTo::Api(_) => {}
         }
     }

@@ -287,6 +287,17 @@ impl Channels {
         true
     }
 
+    /// The request for missing publications found no room on its way: it is made again when the
+    /// channel has its next turn.
+    pub(crate) fn fetch_refused(&mut self, name: &str) {
+        let Some(index) = self.find(name) else { return };
+        let channel = self.entry_mut(index);
+        if std::mem::take(&mut channel.is_fetching) {
+            channel.is_behind = true;
+            self.activate(index);
+        }
+    }
+
     /// Every subscriber's position is void: the next answer says where the channel is.
     pub(crate) fn forget_position(&mut self, index: u32) {
         let channel = self.entry_mut(index);

@@ -11,7 +11,7 @@ use gateway::driver::{Incoming, Uplink};
 use gateway::engine::ToPeer;
 use protocol::client::ErrorCode;
 use protocol::ids::{PartitionId, ShardId, partition_of};
-use protocol::link::{Answer, FromRouter, GatewayId, ReplyTo, ToRouter};
+use protocol::link::{Answer, FromRouter, GatewayId, ReplyTo, Request, ToRouter};
 use protocol::time::{Moment, Now};
 use router::engine::{Action, Counters, Partition};
 use shard::lanes::{Class, Endpoint, Inbox};
@@ -61,8 +61,14 @@ impl std::fmt::Debug for RouterCall {
 const MESSAGES_PER_TURN: usize = 2048;
 /// How soon a full lane is tried again.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(1);
-/// Messages that may wait for one shard whose lane is full, before messages of clients are refused.
+/// Final messages that may wait for one shard whose lane is full, before new subscriptions are
+/// refused. What else is final ends something or answers something, so that there is no more of it
+/// than connections hold: it is always kept, and lanes are always emptied. Two shards that stopped
+/// reading until they could write would wait for each other for ever.
 const OVERFLOW_MAX: usize = 1 << 16;
+/// Messages that have arrived and wait for the engine, before lanes are left to fill and messages of
+/// clients are refused.
+const INCOMING_MAX: usize = gateway::limits::LANE_MESSAGES_PER_TURN;
 
 /// One shard's part of the bus.
 #[derive(Debug)]
@@ -218,8 +224,7 @@ impl LocalBus {
 
     fn take_lanes(&mut self, now: Now) {
         for _ in 0..MESSAGES_PER_TURN {
-            // What the others ask for makes answers: no more of it while answers find no room.
-            if self.overflow.iter().any(|overflow| overflow.len() >= OVERFLOW_MAX) {
+            if self.incoming.len() >= INCOMING_MAX {
                 return;
             }
             let Some((source, message)) = self.endpoint.receive() else { return };
@@ -240,6 +245,9 @@ impl LocalBus {
 
     fn take_calls(&mut self, now: Now) {
         for _ in 0..MESSAGES_PER_TURN {
+            if self.incoming.len() >= INCOMING_MAX {
+                return;
+            }
             match self.calls.receive() {
                 None => return,
                 Some(RouterCall::Ask { partition, mut message, answered }) => {
@@ -276,6 +284,15 @@ impl Uplink for LocalBus {
     fn to_router(&mut self, message: ToRouter, now: Now) {
         let id = partition_of(&message.channel, self.partitions_count);
         let target = host_of(id, self.endpoint.shards_count());
+        let waiting = &self.overflow[usize::from(target.0)];
+        let is_full = match message.request {
+            Request::Unsubscribe { .. } => false,
+            Request::Subscribe(_) => waiting.len() >= OVERFLOW_MAX,
+            _ => self.incoming.len() >= INCOMING_MAX,
+        };
+        if is_full {
+            return self.incoming.push_back(Incoming::Refused(message));
+        }
         if target == self.endpoint.shard() {
             return self.ask(self.here(), id, message, now);
         }
@@ -290,8 +307,10 @@ impl Uplink for LocalBus {
     }
 
     fn to_peer(&mut self, shard: ShardId, message: ToPeer) {
-        let kept = self.push(shard, Class::Final, ShardMessage::ToPeer(message));
-        debug_assert!(kept.is_ok(), "final messages are kept");
+        // A charge that finds no room is a charge less; everything else is kept.
+        let is_recoverable = matches!(message, ToPeer::UserCharge { .. });
+        let class = if is_recoverable { Class::Recoverable } else { Class::Final };
+        let _ = self.push(shard, class, ShardMessage::ToPeer(message));
     }
 
     fn turn(&mut self, now: Now) {
@@ -316,7 +335,7 @@ impl Uplink for LocalBus {
     }
 
     fn lane_depth(&self) -> usize {
-        self.endpoint.waiting_count()
+        self.endpoint.waiting_count() + self.incoming.len()
     }
 
     fn next_deadline(&self) -> Option<Moment> {
