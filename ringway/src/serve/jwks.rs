@@ -13,69 +13,97 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use protocol::time::Moment;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::node::ShardHandle;
-use crate::settings::Settings;
 
 /// Largest key set, in bytes; the parser has the same bound.
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 
-/// Fetches key sets and hands them to all shards.
+/// What tokens are checked by, as the settings say.
+#[derive(Clone, Debug)]
+pub(super) struct KeySource {
+    /// Everything but fetched keys.
+    pub(super) verifier: Arc<Verifier>,
+    /// Where keys are fetched.
+    pub(super) endpoint: Option<String>,
+}
+
+/// Fetches key sets and hands verifiers to all shards. After the start it alone does, so that a key set
+/// that arrives behind a reload does not bring old rules back.
 pub(super) struct Keys {
-    verifier: Arc<Verifier>,
-    endpoint: Option<String>,
+    source: KeySource,
     shards: Vec<ShardHandle>,
     started: Instant,
 }
 
 impl Keys {
-    pub(super) fn new(
-        verifier: Arc<Verifier>,
-        settings: &Settings,
-        shards: Vec<ShardHandle>,
-    ) -> Self {
-        let endpoint = settings.connection_tokens.jwks_endpoint.clone();
-        Self { verifier, endpoint, shards, started: Instant::now() }
+    pub(super) fn new(source: KeySource, shards: Vec<ShardHandle>) -> Self {
+        Self { source, shards, started: Instant::now() }
     }
 
     /// Runs for as long as shards may ask. Without an endpoint every request for keys is refused.
-    pub(super) async fn run(self, mut asked: mpsc::Receiver<String>) {
-        let Some(endpoint) = self.endpoint.clone() else {
-            while asked.recv().await.is_some() {
-                self.refuse(None);
-            }
-            return;
-        };
+    pub(super) async fn run(
+        mut self,
+        mut asked: mpsc::Receiver<String>,
+        mut sources: watch::Receiver<KeySource>,
+    ) {
         let mut cache = JwksCache::new(JwksPolicy::default(), self.now());
         loop {
-            while let Some(action) = cache.poll_action() {
-                match action {
-                    JwksAction::Fetch(id) => {
-                        let document = fetch(&endpoint).await;
-                        let result = document.as_deref().map_err(|_| FetchFailed);
-                        let fetched = cache.fetched(id, result, self.now());
-                        self.report(&endpoint, &fetched);
-                    }
-                    JwksAction::Install(set) => self.install(&set),
-                }
-            }
-            let deadline = cache.next_deadline().since(self.now());
+            self.act(&mut cache).await;
+            let deadline = match self.source.endpoint {
+                Some(_) => cache.next_deadline().since(self.now()),
+                None => Duration::from_secs(3600),
+            };
             tokio::select! {
                 wanted = asked.recv() => {
                     let Some(key_id) = wanted else { return };
-                    match cache.unknown_key(&key_id, self.now()) {
-                        UnknownKey::Pending => {}
-                        // Loaded since the shard looked: it looks again.
-                        UnknownKey::Loaded => cache.keys().into_iter().for_each(|set| {
-                            self.install(set);
-                        }),
-                        UnknownKey::Refused => self.refuse(Some(&key_id)),
+                    self.unknown(&mut cache, &key_id);
+                }
+                changed = sources.changed() => {
+                    if changed.is_err() {
+                        return;
                     }
+                    let before = self.source.endpoint.clone();
+                    self.source = sources.borrow_and_update().clone();
+                    if self.source.endpoint != before {
+                        cache = JwksCache::new(JwksPolicy::default(), self.now());
+                    }
+                    self.install(cache.keys());
                 }
                 () = tokio::time::sleep(deadline.max(Duration::from_millis(10))) => {}
             }
-            cache.tick(self.now());
+            if self.source.endpoint.is_some() {
+                cache.tick(self.now());
+            }
+        }
+    }
+
+    /// Fetches and installs as long as the cache wants it.
+    async fn act(&self, cache: &mut JwksCache) {
+        let Some(endpoint) = &self.source.endpoint else { return };
+        while let Some(action) = cache.poll_action() {
+            match action {
+                JwksAction::Fetch(id) => {
+                    let document = fetch(endpoint).await;
+                    let result = document.as_deref().map_err(|_| FetchFailed);
+                    let fetched = cache.fetched(id, result, self.now());
+                    self.report(endpoint, &fetched);
+                }
+                JwksAction::Install(set) => self.install(Some(&set)),
+            }
+        }
+    }
+
+    fn unknown(&self, cache: &mut JwksCache, key_id: &str) {
+        if self.source.endpoint.is_none() {
+            return self.refuse(None);
+        }
+        match cache.unknown_key(key_id, self.now()) {
+            UnknownKey::Pending => {}
+            // Loaded since the shard looked: it looks again.
+            UnknownKey::Loaded => self.install(cache.keys()),
+            UnknownKey::Refused => self.refuse(Some(key_id)),
         }
     }
 
@@ -100,9 +128,19 @@ impl Keys {
         }
     }
 
-    fn install(&self, set: &Arc<KeySet>) {
-        let verifier: Arc<dyn TokenVerifier> = Arc::new(self.verifier.with_jwks(set.clone()));
-        self.tell(|| Control::Keys(verifier.clone()));
+    fn install(&self, set: Option<&Arc<KeySet>>) {
+        let verifier: Arc<dyn TokenVerifier> = match set {
+            Some(set) => Arc::new(self.source.verifier.with_jwks(set.clone())),
+            None => self.source.verifier.clone(),
+        };
+        for shard in &self.shards {
+            // Settings are not lost: a full inbox empties within a turn.
+            let mut control = Control::Keys(verifier.clone());
+            while let Err(back) = shard.gateway.send(control) {
+                control = back;
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// Tokens that wait for this key, or for any, are refused.

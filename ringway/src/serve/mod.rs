@@ -80,10 +80,11 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
         let router = operator_port(&backend);
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
-    let keys = jwks::Keys::new(verifier, &settings, shards.clone());
-    tokio::spawn(keys.run(keys_asked));
+    let source = tokens::key_source(&settings, verifier)?;
+    let (key_sources, sources_seen) = tokio::sync::watch::channel(source.clone());
+    tokio::spawn(jwks::Keys::new(source, shards.clone()).run(keys_asked, sources_seen));
     announce::started(&settings, &options, node.address, operators.address);
-    let reloading = Reloading { settings, sources, backend, shards };
+    let reloading = Reloading { settings, sources, backend, shards, key_sources };
     until_told_to_end(node, reloading).await
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use gateway::driver::Control;
-use gateway::engine::TokenVerifier;
+use tokio::sync::watch;
 
+use super::jwks::KeySource;
 use super::tokens;
 use crate::node::ShardHandle;
 use crate::node::backend::LocalBackend;
@@ -16,6 +17,8 @@ pub(super) struct Reloading {
     pub(super) sources: Sources,
     pub(super) backend: LocalBackend,
     pub(super) shards: Vec<ShardHandle>,
+    /// Takes new keys to who hands them out.
+    pub(super) key_sources: watch::Sender<KeySource>,
 }
 
 impl Reloading {
@@ -32,8 +35,10 @@ impl Reloading {
                 return;
             }
         };
-        let verifier = match tokens::verifier(&loaded.settings) {
-            Ok(verifier) => verifier,
+        let source = tokens::verifier(&loaded.settings)
+            .and_then(|verifier| tokens::key_source(&loaded.settings, verifier));
+        let source = match source {
+            Ok(source) => source,
             Err(sentence) => {
                 tracing::error!("reload refused, nothing has changed: {sentence}");
                 return;
@@ -54,10 +59,9 @@ impl Reloading {
         let config = Arc::new(self.settings.gateway.clone());
         for shard in &self.shards {
             send(shard, Control::Config(config.clone()));
-            if keys_changed {
-                let verifier: Arc<dyn TokenVerifier> = verifier.clone();
-                send(shard, Control::Keys(verifier));
-            }
+        }
+        if keys_changed {
+            self.key_sources.send_replace(source);
         }
     }
 }

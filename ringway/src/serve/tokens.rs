@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gateway::auth::{KeySet, Keys, StaticKeys, TokenRules, Verifier, VerifyingKey};
 
+use super::jwks::KeySource;
 use crate::settings::{Settings, TokenKeys};
 
 /// The verifier of these settings. Keys behind a URL are not there yet.
@@ -16,6 +17,21 @@ pub(super) fn verifier(settings: &Settings) -> Result<Arc<Verifier>, String> {
     let verifier = Verifier::new(connection, subscription)
         .map_err(|fault| format!("client.token: {fault}"))?;
     Ok(Arc::new(verifier))
+}
+
+/// The verifier of these settings and where its keys are fetched.
+pub(super) fn key_source(
+    settings: &Settings,
+    verifier: Arc<Verifier>,
+) -> Result<KeySource, String> {
+    let endpoint = settings.connection_tokens.jwks_endpoint.clone();
+    let subscriptions = &settings.subscription_tokens.jwks_endpoint;
+    if subscriptions.is_some() && *subscriptions != endpoint {
+        return Err("client.subscription_token.jwks_public_endpoint: only the endpoint of \
+                    client.token is fetched in this version; give the key set in jwks_file"
+            .to_owned());
+    }
+    Ok(KeySource { verifier, endpoint })
 }
 
 fn rules(path: &str, from: &TokenKeys) -> Result<TokenRules, String> {
