@@ -36,8 +36,8 @@ pub const SENDS_PER_TURN: usize = 256;
 pub const FANOUT_SUBSCRIBERS_PER_STEP: usize = 128;
 /// Bytes of frames in one burst of a channel.
 pub const BURST_BYTES_MAX: usize = 64 * KIB as usize;
-/// Publications of one channel that may wait for their fan-out; beyond it the oldest waits for
-/// nobody.
+/// Publications of one channel that may wait for their fan-out. Further ones are not queued: the
+/// channel fetches them afterwards, or they count as dropped if they have no offset.
 pub const BURST_QUEUE_MAX: usize = 4096;
 /// Messages of router and peers that one turn takes: all that a turn's receive buffers can cause.
 pub const LANE_MESSAGES_PER_TURN: usize = 1 << 16;

@@ -119,6 +119,9 @@ fn run(namespace: &str, cycles: u64, pause: bool) -> (u64, u64, u64) {
                     r#"{{"id":{id},"publish":{{"channel":"{channel}","data":{{"n":{id}}}}}}}"#
                 );
                 client.send(&publish);
+                // Slow enough that a client which waits for a core misses less than one recovery
+                // holds.
+                thread::sleep(std::time::Duration::from_millis(1));
                 assert!(client.text().contains(r#""publish":{}"#));
                 id += 1;
             }

@@ -17,5 +17,6 @@ pub const SWEEP_CHANNELS_PER_TICK: usize = 128;
 pub const TICK: Duration = Duration::from_millis(250);
 /// Names in one answer to `channels`, from one partition.
 pub const CHANNELS_ANSWER_MAX: usize = 100_000;
-/// Members in one answer to `presence`.
-pub const PRESENCE_ANSWER_MAX: usize = 10_000;
+/// Members in one answer to `presence`; a channel with more answers 106, and `presence_stats`
+/// counts.
+pub const PRESENCE_ANSWER_MAX: usize = 4096;

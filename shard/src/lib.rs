@@ -3,8 +3,8 @@
 //! Owns: rings, receive buffers, sockets, timers, the lanes between threads, and where threads run.
 //! Never: knows what the bytes mean.
 //!
-//! This is the only crate with `unsafe`. Everything unsafe is in [`ring`] and [`buffers`]; how long
-//! the kernel may look at which memory is argued once, at the top of [`ring`].
+//! This is the only crate with `unsafe`. Everything unsafe is in [`ring`], [`buffers`] and
+//! `entries`; how long the kernel may look at which memory is argued once, at the top of [`ring`].
 
 pub mod buffers;
 mod entries;

@@ -54,6 +54,7 @@ class Bystander:
 class Tally:
     def __init__(self):
         self.passed = self.failed = 0
+        self.slow_bystander = False
 
     def count(self, name, problem):
         if problem:
@@ -65,6 +66,18 @@ class Tally:
 
 
 def run_group(name, tally):
+    """Runs a group; once more if only its bystander was slow, which another program may have caused."""
+    first = Tally()
+    play_group(name, first)
+    if first.slow_bystander and first.failed == 1:
+        print(f"        {name}: once more, the bystander was slow", flush=True)
+        first = Tally()
+        play_group(name, first)
+    tally.passed += first.passed
+    tally.failed += first.failed
+
+
+def play_group(name, tally):
     group = importlib.import_module(name)
     with Server("attacks.json", getattr(group, "CONFIG", {})) as server:
         bystander = Bystander(server.port)
@@ -80,6 +93,7 @@ def run_group(name, tally):
         busy = statistics.median(windows or [0])
         is_slow = f"{busy:.2f} ms, quiet {quiet:.2f} ms" if busy > limit else None
         gone = None if bystander.stop() else "it lost its connection"
+        tally.slow_bystander = bool(is_slow) and not gone
         tally.count(f"{name}: the bystander ({quiet:.2f} → {busy:.2f} ms)", gone or is_slow)
 
 

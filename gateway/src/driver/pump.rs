@@ -49,6 +49,8 @@ pub struct PumpCounters {
     pub turns: u64,
     /// Bytes received from clients, with framing.
     pub bytes_in: u64,
+    /// Times accepting stopped, most often for want of places in the table of descriptors.
+    pub accepts_ended: u64,
     /// Nanoseconds awake.
     pub busy_ns: u64,
     /// The longest turn since the last inspection, in nanoseconds.
@@ -214,6 +216,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 }
             }
             Completion::AcceptEnded(_) => {
+                self.counters.accepts_ended += 1;
                 self.accept_retry_at = Some(now.moment + limits::ACCEPT_RETRY);
             }
         }

@@ -210,12 +210,17 @@ impl Reader {
                 was_unfinished: false,
             },
             Transport::Silent => Self::Silent,
+            // Only the API takes bodies: nobody else's are kept.
+            Transport::Service
+                if request.body != BodyFraming::None && !request.path.starts_with("/api/") =>
+            {
+                self.refuse(HttpViolation::BodyTooLarge, reading);
+                return;
+            }
             Transport::Service => {
                 if request.expect_continue && request.body != BodyFraming::None {
-                    let bytes = b"HTTP/1.1 100 Continue\r\n\r\n";
-                    let (connection, is_last) = (reading.connection, false);
-                    let event = Event::Response { connection, bytes, is_last };
-                    reading.engine.handle(event, reading.now);
+                    let connection = reading.connection;
+                    reading.engine.handle(Event::Continue { connection }, reading.now);
                 }
                 let framing = match request.body {
                     BodyFraming::None => PartialBody::Length(0),

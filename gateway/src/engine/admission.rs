@@ -145,6 +145,14 @@ impl GatewayShard {
         }
     }
 
+    /// RFC 9110, 15.2.1: the body may be sent. It has no more time for that than others.
+    pub(super) fn on_continue(&mut self, id: ConnectionId, now: Now) {
+        if self.connections.find(id).is_some_and(|one| one.phase == Phase::Handshake) {
+            let bytes = b"HTTP/1.1 100 Continue\r\n\r\n";
+            self.connections.push_raw(slot_of(id), [bytes, b""], now.moment);
+        }
+    }
+
     pub(super) fn on_response(&mut self, id: ConnectionId, bytes: &[u8], is_last: bool, now: Now) {
         let Some(connection) = self.connections.find(id) else { return };
         if connection.phase != Phase::Handshake || connection.close_queued {

@@ -41,6 +41,11 @@ pub enum Event<'a> {
         /// Why, for the client.
         text: &'static str,
     },
+    /// The client waits for a sign before it sends the body of its request.
+    Continue {
+        /// On which connection.
+        connection: ConnectionId,
+    },
     /// A request, its body too, is with the service.
     RequestComplete {
         /// On which connection.

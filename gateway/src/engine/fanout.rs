@@ -196,12 +196,12 @@ impl Delivery {
         steps
     }
 
-    /// Keeps the burst right when the subscriber at `place` is about to be replaced by the last one,
-    /// or dropped if it is the last.
+    /// Keeps the burst right when the subscriber at `place` is about to be replaced by the last
+    /// one, or dropped if it is the last.
     ///
     /// The last one is served first if its turn would be skipped. If it came behind the burst and
-    /// would land among those still to be served, the caller first swaps `place` with the place that
-    /// is returned, and removes that one.
+    /// would land among those still to be served, the caller first swaps `place` with the place
+    /// that is returned, and removes that one.
     pub(crate) fn before_swap_remove(
         &mut self,
         channel: &str,

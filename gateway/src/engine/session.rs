@@ -159,9 +159,12 @@ impl Session {
         self.member = None;
     }
 
-    /// The earliest expiry of the session and its subscriptions, in Unix seconds.
-    pub(crate) fn next_expiry(&self) -> Option<u64> {
-        let subscriptions = self.subscriptions.iter().map(|subscription| subscription.expires_at);
-        subscriptions.chain([self.expires_at]).filter(|&at| at > 0).min()
+    /// When the session or one of its subscriptions has been expired for as long as it may be, in
+    /// Unix seconds; the delays are in seconds.
+    pub(crate) fn next_expiry(&self, delay: u64, subscription_delay: u64) -> Option<u64> {
+        let ends = |at: u64, delay: u64| (at > 0).then(|| at.saturating_add(delay));
+        let subscriptions = self.subscriptions.iter();
+        let subscriptions = subscriptions.map(|one| ends(one.expires_at, subscription_delay));
+        subscriptions.chain([ends(self.expires_at, delay)]).flatten().min()
     }
 }

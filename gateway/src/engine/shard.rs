@@ -119,6 +119,7 @@ impl GatewayShard {
             Event::BadRequest { connection, status, text } => {
                 self.refuse_request(connection, status, text, now);
             }
+            Event::Continue { connection } => self.on_continue(connection, now),
             Event::RequestComplete { connection } => {
                 self.extend(connection, limits::HTTP_IDLE_TIMEOUT, now);
             }
@@ -443,6 +444,8 @@ impl GatewayShard {
         if self.connections.id_at(slot).is_none() {
             return;
         }
+        let delay = self.config.expired_close_delay.as_secs();
+        let subscription_delay = self.config.expired_subscription_close_delay.as_secs();
         let connection = self.connections.at(slot);
         let mut earliest = match connection.phase {
             Phase::Cut | Phase::Echo | Phase::Connected => None,
@@ -466,7 +469,7 @@ impl GatewayShard {
             if session.pong_by > Moment::ZERO {
                 consider(session.pong_by);
             }
-            if let Some(expiry) = session.next_expiry() {
+            if let Some(expiry) = session.next_expiry(delay, subscription_delay) {
                 consider(
                     now.moment + Duration::from_secs(expiry.saturating_sub(now.unix_seconds())),
                 );

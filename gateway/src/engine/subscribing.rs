@@ -385,7 +385,8 @@ impl GatewayShard {
         let close_delay = self.config.expired_close_delay.as_secs();
         let subscription_delay = self.config.expired_subscription_close_delay.as_secs();
         let Some(connection) = self.connections.find(id) else { return };
-        // A client that has not taken the ping yet cannot have answered it; it has its own deadline.
+        // A client that has not taken the ping yet cannot have answered it; it has its own
+        // deadline.
         let takes_nothing = connection.outbox.is_sending();
         let Some(session) = connection.session.as_mut() else { return };
         if session.pong_by > Moment::ZERO && session.pong_by <= now.moment {
@@ -395,11 +396,12 @@ impl GatewayShard {
             session.pong_by = now.moment + pong_timeout;
         }
         let unix = now.unix_seconds();
-        if session.expires_at > 0 && session.expires_at + close_delay <= unix {
+        if session.expires_at > 0 && session.expires_at.saturating_add(close_delay) <= unix {
             return self.close(id, CloseReason::Expired, now);
         }
-        let over =
-            |one: &&Subscription| one.expires_at > 0 && one.expires_at + subscription_delay <= unix;
+        let over = |one: &&Subscription| {
+            one.expires_at > 0 && one.expires_at.saturating_add(subscription_delay) <= unix
+        };
         let expired: Vec<_> = session.subscriptions.iter().filter(over).cloned().collect();
         if session.ping_at > Moment::ZERO && session.ping_at <= now.moment {
             session.ping_at = now.moment + ping_interval;

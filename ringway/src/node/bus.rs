@@ -66,8 +66,8 @@ const RETRY: core::time::Duration = core::time::Duration::from_millis(1);
 /// than connections hold: it is always kept, and lanes are always emptied. Two shards that stopped
 /// reading until they could write would wait for each other for ever.
 const OVERFLOW_MAX: usize = 1 << 16;
-/// Messages that have arrived and wait for the engine, before lanes are left to fill and messages of
-/// clients are refused.
+/// Messages that have arrived and wait for the engine, before lanes are left to fill and messages
+/// of clients are refused.
 const INCOMING_MAX: usize = gateway::limits::LANE_MESSAGES_PER_TURN;
 
 /// One shard's part of the bus.

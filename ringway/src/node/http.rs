@@ -4,7 +4,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use router::api::{ApiAccess, routes};
+use router::api::{SharedAccess, routes};
 
 use super::backend::LocalBackend;
 use super::{metrics, page};
@@ -13,7 +13,7 @@ use super::{metrics, page};
 #[derive(Clone, Debug)]
 pub struct ClientRoutes {
     /// Who may call the API; `None`: it is not served.
-    pub api: Option<ApiAccess>,
+    pub api: Option<SharedAccess>,
     /// Serve the try-it page?
     pub page: bool,
     /// Serve `/health`?

@@ -50,6 +50,9 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("sends", "Sends completed by the kernel", |one| one.engine.sends),
     ("deliveries", "Publications handed to outboxes", |one| one.engine.deliveries),
     ("drops", "Publications that found no room on their shard", |one| one.engine.drops),
+    ("accepts_ended", "Times accepting stopped, most often because the table is full", |one| {
+        one.pump.accepts_ended
+    }),
     ("turns", "Turns of the pump", |one| one.pump.turns),
     ("busy_nanoseconds", "Time awake, in nanoseconds", |one| one.pump.busy_ns),
     ("ring_submissions", "Operations submitted", |one| one.ring.submissions),
@@ -70,7 +73,11 @@ const GAUGES: &[(&str, &str, Read)] = &[
     ("outbox_bytes", "Bytes waiting in outboxes", |one| one.engine.outbox_bytes),
     ("inbox_depth", "Messages waiting in the inbox", |one| one.pump.inbox_depth),
     ("lane_depth", "Messages waiting in lanes to the shard", |one| one.pump.lane_depth),
-    ("turn_nanoseconds_max", "Longest turn since the last scrape", |one| one.pump.turn_ns_max),
+    (
+        "turn_nanoseconds_max",
+        "Longest turn since the last scrape, health check or info call",
+        |one| one.pump.turn_ns_max,
+    ),
 ];
 
 const ROUTER_COUNTERS: &[(&str, &str, ReadRouter)] = &[

@@ -245,11 +245,15 @@ fn run_shard<S: Service>(
     pump.run(|| shared.may_end(&mut is_told))
 }
 
-/// A shard's share of the process's connection limit, or its whole table.
+/// Places in a table that clients may not fill, so that one too many is still told 503.
+const PLACES_TO_REFUSE: u32 = 16;
+
+/// A shard's share of the process's connection limit, within its table.
 fn connections_share(options: &NodeOptions) -> u32 {
+    let table = options.connections_per_shard.saturating_sub(PLACES_TO_REFUSE).max(1);
     match options.gateway.connections_max {
-        0 => options.connections_per_shard,
-        limit => limit.div_ceil(u32::from(options.shards_count)),
+        0 => table,
+        limit => limit.div_ceil(u32::from(options.shards_count)).min(table),
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) struct KeySource {
     pub(super) endpoint: Option<String>,
 }
 
-/// Fetches key sets and hands verifiers to all shards. After the start it alone does, so that a key set
-/// that arrives behind a reload does not bring old rules back.
+/// Fetches key sets and hands verifiers to all shards. After the start it alone does, so that a key
+/// set that arrives behind a reload does not bring old rules back.
 pub(super) struct Keys {
     source: KeySource,
     shards: Vec<ShardHandle>,

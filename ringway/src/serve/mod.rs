@@ -7,7 +7,7 @@ mod reload;
 mod tokens;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use axum::Router;
 use gateway::driver::Control;
@@ -23,7 +23,7 @@ use crate::node::service::TowerService;
 use crate::node::{Node, NodeOptions};
 use crate::settings::{Settings, Sources};
 use reload::Reloading;
-use router::api::{ApiAccess, ApiKeys};
+use router::api::{ApiAccess, ApiKeys, SharedAccess};
 
 /// Ids of unknown keys that wait to be looked at.
 const KEYS_ASKED_MAX: usize = 64;
@@ -69,8 +69,9 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let shards = node.shards.clone();
     let backend =
         LocalBackend::new(shards.clone(), options.partitions_count, namespaces, name, uid);
+    let access: SharedAccess = Arc::new(RwLock::new(api_access(&settings)));
     let serves = ClientRoutes {
-        api: api_access(&settings),
+        api: settings.api.enabled.then(|| access.clone()),
         page: true,
         health: settings.health || settings.development,
     };
@@ -84,7 +85,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let (key_sources, sources_seen) = tokio::sync::watch::channel(source.clone());
     tokio::spawn(jwks::Keys::new(source, shards.clone()).run(keys_asked, sources_seen));
     announce::started(&settings, &options, node.address, operators.address);
-    let reloading = Reloading { settings, sources, backend, shards, key_sources };
+    let reloading = Reloading { settings, sources, backend, shards, key_sources, access };
     until_told_to_end(node, reloading).await
 }
 
@@ -146,16 +147,13 @@ fn random_seed() -> Result<u64, String> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-fn api_access(settings: &Settings) -> Option<ApiAccess> {
-    if !settings.api.enabled {
-        return None;
-    }
+fn api_access(settings: &Settings) -> ApiAccess {
     if settings.api.insecure {
-        return Some(ApiAccess::Everybody);
+        return ApiAccess::Everybody;
     }
     let keys = settings.api.keys.iter().map(|key| key.expose().as_bytes().to_vec());
     let keys = ApiKeys::new(keys.collect(), gateway::auth::constant_time_eq);
-    Some(ApiAccess::Keys(Arc::new(keys)))
+    ApiAccess::Keys(Arc::new(keys))
 }
 
 /// Reloads on SIGHUP, drains on SIGTERM and SIGINT, ends with the node.
@@ -164,8 +162,6 @@ async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), S
     let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
-    let drain = reloading.settings.drain;
-    let timeout = reloading.settings.shutdown_timeout;
     let shards = node.shards.clone();
     let mut ended = tokio::task::spawn_blocking(move || node.join());
     loop {
@@ -176,6 +172,8 @@ async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), S
             _ = interrupt.recv() => break,
         }
     }
+    let drain = reloading.settings.drain;
+    let timeout = reloading.settings.shutdown_timeout;
     tracing::info!(drain_seconds = drain.as_secs_f64(), "shutting down: clients are sent away");
     for shard in &shards {
         let mut control = Control::Drain(drain);

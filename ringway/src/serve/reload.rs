@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gateway::driver::Control;
+use router::api::SharedAccess;
 use tokio::sync::watch;
 
 use super::jwks::KeySource;
@@ -17,6 +18,8 @@ pub(super) struct Reloading {
     pub(super) sources: Sources,
     pub(super) backend: LocalBackend,
     pub(super) shards: Vec<ShardHandle>,
+    /// Who may call the API.
+    pub(super) access: SharedAccess,
     /// Takes new keys to who hands them out.
     pub(super) key_sources: watch::Sender<KeySource>,
 }
@@ -60,6 +63,7 @@ impl Reloading {
         for shard in &self.shards {
             send(shard, Control::Config(config.clone()));
         }
+        *self.access.write().expect("no holder panics") = super::api_access(&self.settings);
         if keys_changed {
             self.key_sources.send_replace(source);
         }

@@ -10,7 +10,7 @@ mod methods;
 mod openapi;
 mod requests;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -71,14 +71,17 @@ impl ApiAccess {
     }
 }
 
+/// Who may call, as a reload may change it.
+pub type SharedAccess = Arc<RwLock<ApiAccess>>;
+
 #[derive(Clone)]
 struct ApiState<B> {
     backend: B,
-    access: ApiAccess,
+    access: SharedAccess,
 }
 
 /// The routes of the API: `/api/{method}` and its description at `/api/openapi.json`.
-pub fn routes<B: Backend>(backend: B, access: ApiAccess) -> Router {
+pub fn routes<B: Backend>(backend: B, access: SharedAccess) -> Router {
     Router::new()
         .route("/api/openapi.json", get(|| async { openapi::response() }))
         .route("/api/{method}", post(call::<B>))
@@ -92,7 +95,8 @@ async fn call<B: Backend>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if !state.access.allows(&headers) {
+    let allows = state.access.read().is_ok_and(|access| access.allows(&headers));
+    if !allows {
         let text = "a valid X-API-Key header is needed (http_api.key)\n";
         return (StatusCode::UNAUTHORIZED, text).into_response();
     }

@@ -45,8 +45,12 @@ impl Channel {
         let Some(options) = options else { return true };
         // A position nobody was ever told needs no memory: an epoch that comes later is another
         // one.
+        // One that nobody ever published into is kept no longer than a publication would be, so
+        // that asking for many names does not fill the table.
+        let unused = now.since(self.used_at);
         !options.has_history()
             || self.position.epoch.is_empty()
+            || (self.position.offset == 0 && unused >= options.history_ttl)
             || now.since(self.used_at) >= options.history_meta_ttl
     }
 }

@@ -404,8 +404,10 @@ impl Partition {
     fn query(&mut self, name: &Arc<str>, request: Request, now: Now) -> Result<Answer, ErrorCode> {
         match request {
             Request::Presence => {
-                let members = self.find(name).map(|channel| channel.presence.members());
-                Ok(Answer::Presence(members.unwrap_or_default()))
+                let channel = self.find(name);
+                let members =
+                    channel.map_or(Some(Vec::new()), |channel| channel.presence.members());
+                members.map(Answer::Presence).ok_or(ErrorCode::LimitExceeded)
             }
             Request::PresenceStats => {
                 let presence = self.find(name).map(|channel| &channel.presence);

@@ -39,8 +39,10 @@ impl Presence {
         self.members.is_empty()
     }
 
-    pub(super) fn members(&self) -> Vec<Arc<Member>> {
-        self.members.values().take(PRESENCE_ANSWER_MAX).cloned().collect()
+    /// Everybody, or `None` if that is more than one answer may hold: a part would look like all.
+    pub(super) fn members(&self) -> Option<Vec<Arc<Member>>> {
+        let fits = self.members.len() <= PRESENCE_ANSWER_MAX;
+        fits.then(|| self.members.values().cloned().collect())
     }
 
     pub(super) fn clients_count(&self) -> u32 {

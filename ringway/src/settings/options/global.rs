@@ -123,20 +123,23 @@ const CLIENT: &[OptionRow] = &[
         "1048576",
         "Most bytes that may wait for one slow client. Its cost in memory is the same.",
     ),
-    count("client.connection_limit", "0", "Most connections of this process. Zero: the table."),
+    count("client.connection_limit", "0", "Most connections of this process. Zero: the table.")
+        .restart(),
     count("client.user_connection_limit", "0", "Most connections of one user. Zero: no limit."),
     OptionRow::new(
         "client.history_max_publication_limit",
         Kind::integer(1, wire::HISTORY_PUBLICATIONS_MAX as i64, "publications"),
         "300",
         "Most publications in one answer to `history`.",
-    ),
+    )
+    .restart(),
     OptionRow::new(
         "client.recovery_max_publication_limit",
         Kind::integer(1, wire::HISTORY_PUBLICATIONS_MAX as i64, "publications"),
         "300",
         "Most publications in one recovery.",
-    ),
+    )
+    .restart(),
     count("client.command_rate", "0", "Commands per second of one connection. Zero: no limit.")
         .ours(),
     count("client.command_burst", "0", "Commands at once. Zero: one second's worth.").ours(),
@@ -366,7 +369,7 @@ const OPERATION: &[OptionRow] = &[
 ];
 
 const IN_PROCESS: &str = "channels live in this process; remove it or set its type to \"memory\"";
-const UNIDIRECTIONAL: &str = "there are no unidirectional transports; use WebSocket or SSE";
+const UNIDIRECTIONAL: &str = "there are no unidirectional transports; use WebSocket";
 
 const ABSENT: &[OptionRow] = &[
     OptionRow::fixed("engine.type", &["memory"], IN_PROCESS),
@@ -389,7 +392,7 @@ const ABSENT: &[OptionRow] = &[
     OptionRow::unsupported("uni_http_stream", UNIDIRECTIONAL),
     OptionRow::unsupported("uni_grpc", UNIDIRECTIONAL),
     OptionRow::unsupported("init", "there is no initialisation endpoint"),
-    OptionRow::unsupported("swagger", "the API is described in docs"),
+    OptionRow::unsupported("swagger", "the API is described at `/api/openapi.json`"),
     OptionRow::unsupported("debug.enabled", "there are no Go profiles; use `perf`"),
     OptionRow::unsupported("debug.handler_prefix", "there are no Go profiles; use `perf`"),
     OptionRow::unsupported("opentelemetry", "traces are not exported; see `metrics.address`"),
