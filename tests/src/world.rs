@@ -86,7 +86,7 @@ impl Sizes {
             buffers_count: 1 + random.below(6) as u16,
             buffer_bytes: *random.pick(&[64, 200, 1024]),
             // A recovery must fit: 50 publications of the largest sizes, and something behind them.
-            outbox_bytes_max: [16 << 10, 96 << 10, 800 << 10][load],
+            outbox_bytes_max: [10 << 10, 96 << 10, 800 << 10][load],
             payload_bytes_max: [40, 3000, 12_000][load],
             pings: *random.pick(&[(6, 3), (25, 8), (0, 0)]),
             pipe_bytes: *random.pick(&[300, 2 << 10, 16 << 10]),
