@@ -58,6 +58,12 @@ pub const COMMANDS_IN_FLIGHT_MAX: u16 = 512;
 pub const HELD_BYTES_MAX: usize = 64 * KIB as usize;
 /// How long a connection pauses after its user's home shard said that the rate is used up.
 pub const THROTTLE_TIME: Duration = Duration::from_secs(1);
+/// Connections of one user that are found by looking through them; more are found by hash.
+pub const USER_CONNECTIONS_SCANNED_MAX: usize = 32;
+/// Subscriptions of the API that may wait for a `connect` to be answered.
+pub const SUBSCRIBES_HELD_MAX: usize = 128;
+/// An encoding buffer that grew beyond this by one large message is freed behind it.
+pub const SCRATCH_BYTES_MAX: usize = 64 * KIB as usize;
 /// Connects of one shard that may wait for keys; further ones are refused.
 pub const AWAITING_KEYS_MAX: usize = 4096;
 /// Channels of one connection by default (`client.channel_limit`).

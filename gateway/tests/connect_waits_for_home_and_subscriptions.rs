@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use gateway::config::GatewayConfig;
 use gateway::engine::{
-    ConnectClaims, Event, SubscribeTokenClaims, ToPeer, TokenRefusal, TokenVerifier,
+    ConnectClaims, Event, SubscribeRefusal, SubscribeTokenClaims, ToPeer, TokenRefusal,
+    TokenVerifier,
 };
 use protocol::ids::{ShardId, home_of};
-use protocol::link::{Request, UserCommand};
+use protocol::link::{Overrides, Request, SubscriptionClaims, UserCommand};
 use support::{Bench, insecure, open_channels};
 
 #[derive(Debug)]
@@ -157,4 +158,93 @@ fn a_late_answer_touches_no_other_connection() {
     bench.answer(&asked, Err(protocol::client::ErrorCode::Internal));
     assert!(bench.texts(second).is_empty());
     assert_eq!(bench.shard.counters().subscriptions, 0);
+}
+
+/// What the API says of a channel.
+fn subscribe_by_api(channel: &str) -> UserCommand {
+    UserCommand::Subscribe {
+        channel: channel.into(),
+        claims: Box::default(),
+        client: None,
+        recover_since: None,
+    }
+}
+
+#[test]
+fn a_subscription_of_the_api_that_comes_during_connect_follows_the_reply() {
+    let mut bench = bench(0);
+    let connection = bench.upgraded();
+    let user = user_of(ShardId(0));
+    bench.say(connection, &format!(r#"{{"id":1,"connect":{{"token":"{user}/one"}}}}"#));
+    let command = subscribe_by_api("two");
+    bench.tell(Event::User { user: user.as_str().into(), command });
+    bench.grant(5);
+    assert!(bench.texts(connection)[0].contains(r#""connect""#));
+    bench.grant(9);
+    let texts = bench.texts(connection);
+    assert!(texts[0].contains(r#""channel":"two","subscribe""#), "{texts:?}");
+}
+
+#[test]
+fn a_subscription_of_the_api_that_cannot_be_is_counted() {
+    let mut bench = Bench::with_tokens(
+        GatewayConfig { channels_max: 1, ..insecure(open_channels()) },
+        Arc::new(Trusting),
+    );
+    let connection = bench.upgraded();
+    let user = user_of(ShardId(0));
+    bench.say(connection, &format!(r#"{{"id":1,"connect":{{"token":"{user}/one"}}}}"#));
+    bench.grant(5);
+    bench.texts(connection);
+    let command = subscribe_by_api("two");
+    bench.tell(Event::User { user: user.as_str().into(), command });
+    assert!(bench.to_router.is_empty());
+    let refused = bench.shard.counters().subscribes_refused;
+    assert_eq!(refused[SubscribeRefusal::ChannelLimit as usize], 1);
+}
+
+#[test]
+fn what_a_token_says_of_visibility_reaches_the_router() {
+    let options = protocol::channels::ChannelOptions { presence: true, ..open_channels() };
+    let mut bench = Bench::with_tokens(insecure(options), Arc::new(Hiding));
+    let connection = bench.connected();
+    bench.say(connection, r#"{"id":2,"subscribe":{"channel":"room","token":"x"}}"#);
+    let message = bench.to_router.pop_front().expect("the router is asked");
+    let Request::Subscribe(request) = message.request else { panic!("{message:?}") };
+    assert!(!request.visibility.presence, "the namespace's option is overridden");
+    assert!(request.visibility.join_leave);
+    assert!(request.member.is_some());
+}
+
+#[derive(Debug)]
+struct Hiding;
+
+impl TokenVerifier for Hiding {
+    fn connection(&self, _: &str, _: u64) -> Result<ConnectClaims, TokenRefusal> {
+        Err(TokenRefusal::Invalid)
+    }
+
+    fn subscription(&self, _: &str, _: u64) -> Result<SubscribeTokenClaims, TokenRefusal> {
+        let overrides =
+            Overrides { presence: Some(false), join_leave: Some(true), ..Overrides::default() };
+        let subscription = SubscriptionClaims { overrides, ..SubscriptionClaims::default() };
+        Ok(SubscribeTokenClaims { user: String::new(), channel: "room".into(), subscription })
+    }
+}
+
+#[test]
+fn a_subscription_that_ended_early_is_answered_once() {
+    let mut bench = bench(0);
+    let connection = bench.upgraded();
+    let user = user_of(ShardId(0));
+    bench.say(connection, &format!(r#"{{"id":1,"connect":{{"token":"{user}"}}}}"#));
+    bench.texts(connection);
+    bench.say(connection, r#"{"id":2,"subscribe":{"channel":"room"}}"#);
+    let asked = bench.to_router.pop_front().expect("the router is asked");
+    let command = UserCommand::Unsubscribe { channel: "room".into(), client: None };
+    bench.tell(Event::User { user: user.as_str().into(), command });
+    let texts = bench.texts(connection);
+    assert!(texts[0].contains(r#""id":2,"error":{"code":110"#), "{texts:?}");
+    bench.answer(&asked, Err(protocol::client::ErrorCode::LimitExceeded));
+    assert!(bench.texts(connection).is_empty(), "there is one reply to a command");
 }

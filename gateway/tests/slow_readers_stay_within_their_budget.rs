@@ -3,8 +3,12 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use gateway::config::GatewayConfig;
+use gateway::engine::{DropReason, Event};
 use protocol::channels::{ChannelOptions, SlowConsumer};
+use protocol::link::{ClientId, FromRouter, Member};
 use support::{Bench, insecure, open_channels};
 
 const BUDGET: u32 = 8192;
@@ -46,8 +50,10 @@ fn conflate_keeps_the_newest() {
     bench.stalled.clear();
     bench.turn();
     let texts = bench.texts(slow);
-    assert!(texts.len() <= 3, "not {} of 1000", texts.len());
+    assert!(texts.len() <= 100, "not {} of 1000: half a budget is about 80", texts.len());
     assert!(texts.last().expect("the newest").contains("number 1000"), "{texts:?}");
+    let left_out = bench.shard.counters().drops.count(DropReason::Conflated);
+    assert_eq!(left_out as usize, 1000 - texts.len(), "what is left out is counted");
 }
 
 #[test]
@@ -63,4 +69,46 @@ fn drop_tells_of_the_gap() {
         assert!(text.contains(&format!(r#""offset":{}}}"#, index + 1)), "a hole before the notice");
     }
     assert_eq!(bench.shard.counters().subscriptions, 1);
+    let left_out = bench.shard.counters().drops.count(DropReason::SlowConsumer);
+    assert!(left_out >= 1, "what is left out is counted");
+}
+
+/// A member, as the router names it.
+fn member(number: u32) -> Arc<Member> {
+    let user = format!("user{number}").as_str().into();
+    let client = ClientId(number.into());
+    Arc::new(Member { user, client, connection_info: None, channel_info: None })
+}
+
+#[test]
+fn a_join_that_was_left_out_is_a_gap_too() {
+    let options = ChannelOptions {
+        slow_consumer: SlowConsumer::Drop,
+        join_leave: true,
+        force_push_join_leave: true,
+        ..open_channels()
+    };
+    let mut bench = Bench::new(GatewayConfig { outbox_bytes_max: BUDGET, ..insecure(options) });
+    let slow = bench.subscribed("room", 0);
+    bench.stalled.push(slow);
+    for number in 0..1000 {
+        let (channel, member) = ("room".into(), member(number));
+        bench.tell(Event::FromRouter(FromRouter::Join { channel, member }));
+    }
+    bench.stalled.clear();
+    bench.turn();
+    let texts = bench.texts(slow);
+    let last = texts.last().expect("it was told");
+    assert!(last.contains(r#""unsubscribe":{"code":2500"#), "{last}");
+}
+
+#[test]
+fn joins_that_were_lost_on_the_way_end_the_subscriptions_that_hear_them() {
+    let options =
+        ChannelOptions { join_leave: true, force_push_join_leave: true, ..open_channels() };
+    let mut bench = Bench::new(insecure(options));
+    let client = bench.subscribed("room", 0);
+    bench.tell(Event::FromRouter(FromRouter::PresenceLagged { channel: "room".into() }));
+    let texts = bench.texts(client);
+    assert!(texts[0].contains(r#""unsubscribe":{"code":2500"#), "{texts:?}");
 }

@@ -34,3 +34,5 @@ pub const TOKEN_TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
 const _: () = assert!(NAMESPACE_BYTES_MAX < protocol::limits::CHANNEL_BYTES_MAX);
 const _: () = assert!(PARTITIONS_MAX <= u16::MAX as i64);
 const _: () = assert!(OUTBOX_BYTES_MAX <= u32::MAX as i64);
+/// Names in one answer of the API to `channels`; a node with more that match answers 106.
+pub const CHANNELS_ANSWER_MAX: usize = 1 << 20;

@@ -15,8 +15,11 @@ pub const IDEMPOTENCY_KEYS_MAX: usize = 65_536;
 pub const SWEEP_CHANNELS_PER_TICK: usize = 128;
 /// Time between two ticks.
 pub const TICK: Duration = Duration::from_millis(250);
-/// Names in one answer to `channels`, from one partition.
-pub const CHANNELS_ANSWER_MAX: usize = 100_000;
+/// Bytes of the members in one answer to `presence`: what fits the budget of a client by default.
+pub const PRESENCE_ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Channels that one answer to `channels` looks at, so that a large partition does not hold up its
+/// shard.
+pub const CHANNELS_SCANNED_MAX: usize = 4096;
 /// Members in one answer to `presence`; a channel with more answers 106, and `presence_stats`
 /// counts.
 pub const PRESENCE_ANSWER_MAX: usize = 4096;

@@ -1,6 +1,7 @@
 //! Goal: order, recovery, presence and idempotency as a gateway and a backend rely on them.
 //! Method: one partition, driven by hand; the clock too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use protocol::client::ErrorCode;
 use protocol::ids::{ConnectionId, PartitionId, ShardId, Slot};
 use protocol::link::{
     Answer, ClientId, Content, FromRouter, GatewayId, HistoryRequest, Member, Position,
-    PublishRequest, ReplyTo, Request, SubscribeRequest, Subscribed, ToRouter,
+    PublishRequest, ReplyTo, Request, SubscribeRequest, Subscribed, ToRouter, Visibility,
 };
 use protocol::time::{Moment, Now};
 use router::engine::{Action, Partition, PartitionOptions};
@@ -23,6 +24,8 @@ struct Bench {
     /// What gateways were told since the last look.
     told: Vec<(GatewayId, FromRouter)>,
     next_call: u64,
+    channel: Arc<str>,
+    visibility: Visibility,
 }
 
 fn options() -> ChannelOptions {
@@ -45,7 +48,9 @@ impl Bench {
         let namespaces = Arc::new(Namespaces { without, ..Namespaces::default() });
         let now = Now { moment: Moment::from_millis(1), unix_ms: 1_000_000 };
         let partition = Partition::new(PartitionOptions::new(PartitionId(0), namespaces, 7));
-        Self { partition, now, told: Vec::new(), next_call: 0 }
+        let visibility = Visibility { presence: true, join_leave: true };
+        let channel = "room".into();
+        Self { partition, now, told: Vec::new(), next_call: 0, channel, visibility }
     }
 
     fn send(
@@ -54,7 +59,7 @@ impl Bench {
         reply_to: ReplyTo,
         request: Request,
     ) -> Option<Answered> {
-        let message = ToRouter { channel: "room".into(), reply_to, request };
+        let message = ToRouter { channel: self.channel.clone(), reply_to, request };
         self.partition.handle(gateway, message, self.now);
         self.drain()
     }
@@ -102,9 +107,14 @@ impl Bench {
             channel_info: None,
         });
         let connection = connection(slot);
-        let request =
-            SubscribeRequest { connection, member: Some(member), recover, bytes_max: 1000 };
-        let reply_to = ReplyTo::Command { connection, command: 1 };
+        let request = SubscribeRequest {
+            connection,
+            member: Some(member),
+            visibility: self.visibility,
+            recover,
+            bytes_max: 1000,
+        };
+        let reply_to = ReplyTo::Subscription { connection, command: 1 };
         self.send(gateway, reply_to, Request::Subscribe(Box::new(request)));
         let is_reply =
             |(_, message): &(GatewayId, FromRouter)| matches!(message, FromRouter::Reply(_));
@@ -248,6 +258,72 @@ fn one_leave_for_each_join() {
     bench.unsubscribe(THERE, 2);
     let leaves = bench.told.iter().filter(|(_, told)| matches!(told, FromRouter::Leave { .. }));
     assert_eq!(leaves.count(), 1, "and only where somebody is left to hear it");
+}
+
+#[test]
+fn who_hides_is_neither_listed_nor_told() {
+    let mut bench = Bench::new(options());
+    bench.subscribe(HERE, 1, None);
+    bench.told.clear();
+    bench.visibility = Visibility { presence: false, join_leave: false };
+    bench.subscribe(HERE, 2, None);
+    bench.unsubscribe(HERE, 2);
+    assert!(bench.told.is_empty(), "{:?}", bench.told);
+    let stats = bench.ask(Request::PresenceStats);
+    assert!(matches!(stats, Ok(Answer::PresenceStats { clients: 1, users: 1 })), "{stats:?}");
+}
+
+#[test]
+fn a_leave_is_told_exactly_if_the_join_was() {
+    let mut bench = Bench::new(options());
+    bench.subscribe(HERE, 1, None);
+    bench.subscribe(HERE, 2, None);
+    bench.told.clear();
+    let silent = ChannelOptions { join_leave: false, ..options() };
+    let namespaces = Namespaces { without: silent, ..Namespaces::default() };
+    bench.partition.set_namespaces(Arc::new(namespaces));
+    bench.unsubscribe(HERE, 2);
+    assert!(matches!(bench.told[..], [(HERE, FromRouter::Leave { .. })]), "{:?}", bench.told);
+}
+
+#[test]
+fn a_gateway_that_missed_joins_is_told_once() {
+    let mut bench = Bench::new(options());
+    bench.subscribe(THERE, 1, None);
+    bench.told.clear();
+    bench.subscribe(HERE, 2, None);
+    bench.unsubscribe(HERE, 2);
+    for (gateway, message) in std::mem::take(&mut bench.told) {
+        if gateway == THERE && message.is_presence() {
+            bench.partition.refused(gateway, &message);
+        }
+    }
+    bench.partition.room_again(THERE);
+    bench.drain();
+    let told: Vec<_> = bench.told.drain(..).collect();
+    assert!(matches!(told[..], [(THERE, FromRouter::PresenceLagged { .. })]), "{told:?}");
+}
+
+#[test]
+fn channels_are_listed_in_parts() {
+    let mut bench = Bench::new(options());
+    let count = router::limits::CHANNELS_SCANNED_MAX as u32 + 10;
+    for slot in 0..count {
+        bench.channel = format!("room{slot}").as_str().into();
+        bench.subscribe(HERE, slot, None);
+    }
+    bench.channel = "room*".into();
+    let (mut names, mut from) = (BTreeSet::new(), Some(0));
+    while let Some(part) = from {
+        let Ok(Answer::Channels { found, next }) = bench.ask(Request::Channels { from: part })
+        else {
+            panic!("a part")
+        };
+        assert!(found.len() <= router::limits::CHANNELS_SCANNED_MAX);
+        names.extend(found.into_iter().map(|(name, _)| name));
+        from = next;
+    }
+    assert_eq!(names.len() as u32, count);
 }
 
 #[test]

@@ -100,6 +100,8 @@ impl SimShard {
         let verifier = Arc::new(NamesAreTokens);
         let engine =
             GatewayShard::new(options, config(outbox_bytes_max, pings), verifier, clock.now());
+        // So few that a fan-out to the handful of clients here is cut into several turns.
+        let sends_per_turn = if random.chance(1, 2) { 1 + random.below(4) } else { 256 };
         let (inbox, calls) = (Inbox::new(bell.clone()), Inbox::new(bell.clone()));
         let epochs = 7 + u64::from(shard.0);
         let partition =
@@ -113,7 +115,8 @@ impl SimShard {
             engine,
             inbox: inbox.clone(),
             bell: bell.clone(),
-        });
+        })
+        .with_sends_per_turn(sends_per_turn);
         Self {
             pump,
             inbox,

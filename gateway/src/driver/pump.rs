@@ -70,6 +70,7 @@ pub struct Pump<I, U, S, C> {
     accept_retry_at: Option<Moment>,
     load_keys: Box<dyn FnMut(String)>,
     ring_counters: fn(&I) -> shard::ring::RingCounters,
+    sends_per_turn: usize,
     is_draining: bool,
 }
 
@@ -85,6 +86,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             accept_retry_at: None,
             load_keys: Box::new(|_| {}),
             ring_counters: |_| shard::ring::RingCounters::default(),
+            sends_per_turn: limits::SENDS_PER_TURN,
             is_draining: false,
         }
     }
@@ -98,6 +100,12 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
     /// Reads the ring's counters by `read`.
     pub fn with_ring_counters(mut self, read: fn(&I) -> shard::ring::RingCounters) -> Self {
         self.ring_counters = read;
+        self
+    }
+
+    /// Another bound of the sends in one turn than [`limits::SENDS_PER_TURN`].
+    pub fn with_sends_per_turn(mut self, sends_per_turn: usize) -> Self {
+        self.sends_per_turn = sends_per_turn;
         self
     }
 
@@ -335,14 +343,14 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
 
     fn fan_out(&mut self, now: Now) {
         let queued = self.parts.engine.sends_waiting();
-        let room = limits::SENDS_PER_TURN.saturating_sub(queued);
+        let room = self.sends_per_turn.saturating_sub(queued);
         if room > 0 {
             self.parts.engine.fan_out(room, now);
         }
     }
 
     fn send(&mut self) {
-        for _ in 0..limits::SENDS_PER_TURN {
+        for _ in 0..self.sends_per_turn {
             let Some((connection, buffer)) = self.parts.engine.next_send() else { return };
             self.parts.io.send(connection, buffer);
         }

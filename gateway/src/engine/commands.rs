@@ -16,7 +16,7 @@ use protocol::time::Now;
 
 use super::access::{self, Asker, Verb};
 use super::claims::{SubscriptionClaims, TokenRefusal};
-use super::connect::ttl;
+use super::connect::{AskSubscription, ttl};
 use super::connection::slot_of;
 use super::event::{Action, ToPeer};
 use super::phase::Phase;
@@ -232,6 +232,7 @@ impl GatewayShard {
         let recover = (subscribe.recover && flags.recoverable)
             .then(|| Position { offset: subscribe.offset, epoch: subscribe.epoch.as_ref().into() });
         self.count_in_flight(id)?;
+        let ask = AskSubscription::new(&claims, recover);
         let subscription = Subscription {
             channel: 0,
             place: 0,
@@ -240,7 +241,7 @@ impl GatewayShard {
             expires_at: claims.expires_at.unwrap_or(0),
             data: claims.data.map(Box::new),
         };
-        self.ask_subscription(id, channel, subscription, claims.info, recover);
+        self.ask_subscription(id, channel, subscription, ask);
         Ok(())
     }
 

@@ -13,7 +13,8 @@ use protocol::client::{self as wire, Connect, ErrorCode, Format, Payload, ReplyB
 use protocol::close::CloseReason;
 use protocol::ids::{ConnectionId, home_of};
 use protocol::link::{
-    ClientId, Position, ReplyTo, Request, SubscribeRequest, Subscribed, ToRouter,
+    ClientId, Content, Overrides, Position, ReplyTo, Request, SubscribeRequest, Subscribed,
+    ToRouter, Visibility,
 };
 use protocol::time::Now;
 
@@ -193,6 +194,7 @@ impl GatewayShard {
                 channel: channel.into(),
                 flags,
                 info: claims.info,
+                overrides: claims.overrides,
                 data: claims.data,
                 expires_at,
                 recover,
@@ -225,10 +227,11 @@ impl GatewayShard {
             let entry = &mut pending.subscriptions[index];
             let (channel, flags) = (entry.channel.clone(), entry.flags);
             let (info, recover) = (entry.info.clone(), entry.recover.take());
+            let ask = AskSubscription { info, overrides: entry.overrides, recover };
             let expires_at = entry.expires_at;
             let subscription =
                 Subscription { channel: 0, place: 0, command: 0, flags, expires_at, data: None };
-            self.ask_subscription(id, &channel, subscription, info, recover);
+            self.ask_subscription(id, &channel, subscription, ask);
         }
         self.finish_connect(id, now);
     }
@@ -239,24 +242,28 @@ impl GatewayShard {
         id: ConnectionId,
         channel: &str,
         mut subscription: Subscription,
-        info: Option<protocol::link::Content>,
-        recover: Option<Position>,
+        ask: AskSubscription,
     ) {
         let namespaces = self.config.namespaces.clone();
         let Some(options) = namespaces.resolve(channel) else { return };
         let Some(connection) = self.connections.find(id) else { return };
         let Some(session) = connection.session.as_mut() else { return };
-        let shows = options.presence || options.join_leave;
-        let member = shows.then(|| session.member_in_channel(info));
+        let visibility = Visibility {
+            presence: ask.overrides.presence.unwrap_or(options.presence),
+            join_leave: ask.overrides.join_leave.unwrap_or(options.join_leave),
+        };
+        let shows = visibility.presence || visibility.join_leave;
+        let member = shows.then(|| session.member_in_channel(ask.info));
         let command = subscription.command;
         let index = self.channels.begin(channel, options.slow_consumer);
         subscription.channel = index;
         session.subscriptions.push(subscription);
         let bytes_max = self.config.answer_bytes_max();
-        let request = SubscribeRequest { connection: id, member, recover, bytes_max };
+        let recover = ask.recover;
+        let request = SubscribeRequest { connection: id, member, visibility, recover, bytes_max };
         self.actions.push_back(Action::ToRouter(ToRouter {
             channel: self.channels.name(index).clone(),
-            reply_to: ReplyTo::Command { connection: id, command },
+            reply_to: ReplyTo::Subscription { connection: id, command },
             request: Request::Subscribe(Box::new(request)),
         }));
     }
@@ -307,6 +314,9 @@ impl GatewayShard {
         self.connections.answer_connect(slot_of(id), &self.scratch, now.moment);
         self.counters.sessions += 1;
         self.advance(id, PhaseEvent::Admitted, now);
+        for command in &pending.commands {
+            self.on_user_command(id, command, now);
+        }
         self.replay(id, pending.held, now);
     }
 
@@ -339,6 +349,22 @@ impl PendingConnect {
     fn hold(&mut self, raw: &[u8]) {
         self.held_bytes += raw.len() + HELD_OVERHEAD_BYTES;
         self.held.push(raw.to_vec());
+    }
+}
+
+/// What the router is asked for with a subscription, beside what the session says.
+pub(super) struct AskSubscription {
+    /// Shown to others in the channel.
+    pub(super) info: Option<Content>,
+    /// Options that differ from the namespace's.
+    pub(super) overrides: Overrides,
+    /// What was missed since then.
+    pub(super) recover: Option<Position>,
+}
+
+impl AskSubscription {
+    pub(super) fn new(claims: &SubscriptionClaims, recover: Option<Position>) -> Self {
+        Self { info: claims.info.clone(), overrides: claims.overrides, recover }
     }
 }
 

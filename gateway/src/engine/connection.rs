@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use protocol::client::Format;
 use protocol::ids::{ConnectionId, Slot};
@@ -14,6 +13,7 @@ use protocol::time::Moment;
 use protocol::websocket::{FrameHead, Opcode, frame_head};
 use shard::SendBuffer;
 
+use super::fanout::Share;
 use super::outbox::{Outbox, Pushed, SpareBuffers};
 use super::phase::Phase;
 use super::rate::Meter;
@@ -216,34 +216,34 @@ impl Connections {
         self.push_frame(slot, opcode, message, now);
     }
 
-    /// Queues a part of frames that other subscribers get too; `conflate` names the channel whose
-    /// older publication it replaces.
+    /// Queues a part of frames that other subscribers get too. Returns also how many older
+    /// publications were left out for it.
     pub(crate) fn push_shared(
         &mut self,
         slot: u32,
-        frames: &Arc<[u8]>,
-        range: (u32, u32),
+        share: &Share<'_>,
         policy: Overflow,
         now: Moment,
-    ) -> Pushed {
+    ) -> (Pushed, u32) {
         let bytes_max = self.outbox_bytes_max;
         let connection = &mut self.slots[slot as usize];
         if connection.close_queued {
-            return Pushed::Queued;
+            return (Pushed::Queued, 0);
         }
+        let Share { frames, range, items_count, .. } = *share;
         let before = connection.bytes();
         let outbox = connection.behind_connect.as_deref_mut().unwrap_or(&mut connection.outbox);
-        let pushed = match policy {
+        let (pushed, left_out) = match policy {
             Overflow::Conflate(channel) => {
-                outbox.push_conflated(frames, range.0, range.1, channel, bytes_max)
+                outbox.push_conflated(frames, range, (channel, items_count), bytes_max)
             }
-            _ => outbox.push_shared(frames, range.0, range.1, bytes_max),
+            _ => (outbox.push_shared(frames, range.0, range.1, bytes_max), 0),
         };
         if pushed == Pushed::Overflow && policy == Overflow::Drop {
             connection.has_gap = true;
-            return pushed;
+            return (pushed, left_out);
         }
-        self.note_pushed(slot, pushed, before, now)
+        (self.note_pushed(slot, pushed, before, now), left_out)
     }
 
     /// The next send that can go out, of any connection.

@@ -30,6 +30,81 @@ impl Durations {
     }
 }
 
+/// Why publications, joins or leaves did not reach a client that was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// Too many waited for the channel's fan-out, and without offsets nobody can fetch them.
+    QueueFull,
+    /// Too many joins and leaves waited for the channel's fan-out.
+    PresenceQueueFull,
+    /// The client's budget was used up (`slow_consumer = drop`); it is told of the gap.
+    SlowConsumer,
+    /// A newer publication took the place (`slow_consumer = conflate`).
+    Conflated,
+}
+
+impl DropReason {
+    /// Every reason, in the order of [`Drops`].
+    pub const ALL: [Self; 4] =
+        [Self::QueueFull, Self::PresenceQueueFull, Self::SlowConsumer, Self::Conflated];
+
+    /// As a label of metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::PresenceQueueFull => "presence_queue_full",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Conflated => "conflated",
+        }
+    }
+}
+
+/// How many were left out, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    counts: [u64; DropReason::ALL.len()],
+}
+
+impl Drops {
+    pub(crate) fn add(&mut self, reason: DropReason, count: u64) {
+        self.counts[reason as usize] += count;
+    }
+
+    /// How many were left out for one reason.
+    pub fn count(&self, reason: DropReason) -> u64 {
+        self.counts[reason as usize]
+    }
+}
+
+/// Why a subscription that the API asked for did not come about. The API has been answered by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeRefusal {
+    /// The connection has as many channels as it may.
+    ChannelLimit,
+    /// No namespace has this name.
+    UnknownChannel,
+    /// The partition of the channel refused it, or could not be reached.
+    Router,
+    /// Too many waited for the connection's `connect` to be answered.
+    Connecting,
+}
+
+impl SubscribeRefusal {
+    /// Every reason, in the order of the enum.
+    pub const ALL: [Self; 4] =
+        [Self::ChannelLimit, Self::UnknownChannel, Self::Router, Self::Connecting];
+
+    /// As a label of metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ChannelLimit => "channel_limit",
+            Self::UnknownChannel => "unknown_channel",
+            Self::Router => "router",
+            Self::Connecting => "connecting",
+        }
+    }
+}
+
 /// Counters and gauges of one gateway shard.
 #[derive(Clone, Debug)]
 pub struct GatewayCounters {
@@ -58,8 +133,11 @@ pub struct GatewayCounters {
     pub publish_latency: Durations,
     /// Publications handed to outboxes.
     pub deliveries: u64,
-    /// Publications that found no room on this shard.
-    pub drops: u64,
+    /// What did not reach clients that were there.
+    pub drops: Drops,
+    /// Subscriptions of the API that did not come about, in the order of
+    /// [`SubscribeRefusal::ALL`].
+    pub subscribes_refused: [u64; SubscribeRefusal::ALL.len()],
     /// Connections now.
     pub connections: u64,
     /// Sessions now.
@@ -89,7 +167,8 @@ impl Default for GatewayCounters {
             closes: vec![0; CloseReason::ALL.len()],
             publish_latency: Durations::default(),
             deliveries: 0,
-            drops: 0,
+            drops: Drops::default(),
+            subscribes_refused: [0; SubscribeRefusal::ALL.len()],
             connections: 0,
             sessions_now: 0,
             channels: 0,

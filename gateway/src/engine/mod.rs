@@ -25,7 +25,7 @@ pub use claims::{
     ConnectClaims, NoTokens, Overrides, SubscribeTokenClaims, SubscriptionClaims, TokenRefusal,
     TokenVerifier,
 };
-pub use counters::{Durations, GatewayCounters};
+pub use counters::{DropReason, Drops, Durations, GatewayCounters, SubscribeRefusal};
 pub use event::{Action, Event, ToPeer, Transport};
 pub use phase::Phase;
 pub use rate::Rate;

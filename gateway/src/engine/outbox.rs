@@ -34,17 +34,19 @@ struct Segment {
     buffer: SendBuffer,
     /// The channel whose newest publication replaces this one, or [`NO_CHANNEL`].
     conflates: u32,
+    /// Publications in it, if it can be replaced.
+    publications_count: u16,
     /// The rest of something whose beginning was sent: it cannot be left out any more.
     continues: bool,
 }
 
 impl Segment {
-    fn new(buffer: SendBuffer, conflates: u32) -> Self {
-        Self { buffer, conflates, continues: false }
+    fn new(buffer: SendBuffer) -> Self {
+        Self { buffer, conflates: NO_CHANNEL, publications_count: 0, continues: false }
     }
 
     fn rest(buffer: SendBuffer) -> Self {
-        Self { buffer, conflates: NO_CHANNEL, continues: true }
+        Self { continues: true, ..Self::new(buffer) }
     }
 }
 
@@ -142,7 +144,7 @@ impl Outbox {
         let mut bytes = spare.take();
         bytes.extend_from_slice(parts[0]);
         bytes.extend_from_slice(parts[1]);
-        self.push(Segment::new(SendBuffer::owned(bytes), NO_CHANNEL));
+        self.push(Segment::new(SendBuffer::owned(bytes)));
         Pushed::Queued
     }
 
@@ -158,33 +160,55 @@ impl Outbox {
             return Pushed::Overflow;
         }
         let buffer = SendBuffer::Shared { bytes: bytes.clone(), start, end };
-        self.push(Segment::new(buffer, NO_CHANNEL));
+        self.push(Segment::new(buffer));
         Pushed::Queued
     }
 
-    /// Queues a publication in place of an older one of `channel` that has not begun to be sent.
+    /// Queues publications of `channel`. For a client that is behind by more than its next send
+    /// carries, they replace older ones of the channel that have not begun to be sent; returns how
+    /// many those were.
     pub(crate) fn push_conflated(
         &mut self,
         bytes: &Arc<[u8]>,
-        start: u32,
-        end: u32,
-        channel: u32,
+        (start, end): (u32, u32),
+        (channel, publications_count): (u32, u32),
         bytes_max: u32,
-    ) -> Pushed {
-        let tail = self.tail.iter_mut().flat_map(|tail| tail.iter_mut());
-        let older = self.head.iter_mut().chain(tail).find(|entry| entry.conflates == channel);
-        let buffer = SendBuffer::Shared { bytes: bytes.clone(), start, end };
-        if let Some(older) = older {
-            self.queued_bytes -= older.buffer.bytes_count();
-            self.queued_bytes += buffer.bytes_count();
-            older.buffer = buffer;
-            return Pushed::Queued;
-        }
+    ) -> (Pushed, u32) {
+        // Half a budget is where a small one begins to be used up.
+        let one_send = (limits::GATHER_BYTES_MAX as u32).min(bytes_max / 2);
+        let is_slow = self.bytes() + (end - start) > one_send;
+        let left_out = if is_slow { self.leave_out(channel) } else { 0 };
         if !self.fits(end - start, bytes_max) {
-            return Pushed::Overflow;
+            return (Pushed::Overflow, left_out);
         }
-        self.push(Segment::new(buffer, channel));
-        Pushed::Queued
+        let buffer = SendBuffer::Shared { bytes: bytes.clone(), start, end };
+        let publications_count = u16::try_from(publications_count).unwrap_or(u16::MAX);
+        self.push(Segment { conflates: channel, publications_count, ..Segment::new(buffer) });
+        (Pushed::Queued, left_out)
+    }
+
+    /// Leaves out what waits of a channel. Returns how many publications that was.
+    fn leave_out(&mut self, channel: u32) -> u32 {
+        let mut left_out = 0;
+        let mut bytes_count = 0;
+        let mut stays = |segment: &Segment| {
+            if segment.conflates != channel {
+                return true;
+            }
+            left_out += u32::from(segment.publications_count);
+            bytes_count += segment.buffer.bytes_count();
+            false
+        };
+        if let Some(tail) = &mut self.tail {
+            tail.retain(&mut stays);
+        }
+        if self.head.as_ref().is_some_and(|head| !stays(head)) {
+            self.pop();
+        } else if self.tail.as_ref().is_some_and(|tail| tail.is_empty()) {
+            self.tail = None;
+        }
+        self.queued_bytes -= bytes_count;
+        left_out
     }
 
     /// The next send, unless one is in flight or nothing waits. Small neighbours leave together.
@@ -365,17 +389,52 @@ mod tests {
         assert_eq!(outbox.push_copy([b"x", b""], 50, &mut spare), Pushed::Queued);
     }
 
+    fn conflate(outbox: &mut Outbox, text: &[u8], channel: u32, bytes_max: u32) -> (Pushed, u32) {
+        let range = (0, text.len() as u32);
+        outbox.push_conflated(&shared(text), range, (channel, 1), bytes_max)
+    }
+
     #[test]
     fn conflation_keeps_the_newest_that_has_not_begun() {
         let (mut outbox, mut spare) = (Outbox::default(), SpareBuffers::default());
-        outbox.push_conflated(&shared(b"1"), 0, 1, 7, MAX);
+        let large = [b'1'; limits::GATHER_BYTES_MAX];
+        conflate(&mut outbox, &large, 7, MAX);
+        let send = outbox.take(&mut spare).unwrap();
+        let mut left_out = 0;
+        for text in [b"2", b"3", b"4"] {
+            left_out += conflate(&mut outbox, text, 7, MAX).1;
+            left_out += conflate(&mut outbox, text, 8, MAX).1;
+        }
+        assert_eq!(left_out, 4);
+        assert_eq!(outbox.bytes() as usize, limits::GATHER_BYTES_MAX + 2);
+        outbox.completed(send, limits::GATHER_BYTES_MAX as u32, &mut spare);
+        assert_eq!(outbox.take(&mut spare).unwrap().as_slice(), b"44");
+    }
+
+    #[test]
+    fn a_client_that_is_merely_in_the_middle_of_a_send_gets_everything() {
+        let (mut outbox, mut spare) = (Outbox::default(), SpareBuffers::default());
+        conflate(&mut outbox, b"1", 7, MAX);
         let send = outbox.take(&mut spare).unwrap();
         for text in [b"2", b"3", b"4"] {
-            outbox.push_conflated(&shared(text), 0, 1, 7, MAX);
-            outbox.push_conflated(&shared(text), 0, 1, 8, MAX);
+            assert_eq!(conflate(&mut outbox, text, 7, MAX), (Pushed::Queued, 0));
         }
         outbox.completed(send, 1, &mut spare);
-        assert_eq!(outbox.take(&mut spare).unwrap().as_slice(), b"44");
+        assert_eq!(outbox.take(&mut spare).unwrap().as_slice(), b"234");
+    }
+
+    #[test]
+    fn conflation_respects_the_budget() {
+        let mut outbox = Outbox::default();
+        let mut spare = SpareBuffers::default();
+        outbox.push_copy([b"other", b""], MAX, &mut spare);
+        let large = vec![0; limits::GATHER_BYTES_MAX];
+        let bytes_max = large.len() as u32 + 10;
+        assert_eq!(conflate(&mut outbox, &large, 7, bytes_max), (Pushed::Queued, 0));
+        assert_eq!(conflate(&mut outbox, &large, 7, bytes_max), (Pushed::Queued, 1));
+        let larger = vec![0; limits::GATHER_BYTES_MAX + 10];
+        assert_eq!(conflate(&mut outbox, &larger, 7, bytes_max), (Pushed::Overflow, 1));
+        assert_eq!(outbox.bytes(), 5, "the older one has left, and the connection is closed");
     }
 
     #[test]

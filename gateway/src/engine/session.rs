@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::link::{ClientId, Content, Member, Position, Subscribed};
+use protocol::link::{ClientId, Content, Member, Overrides, Position, Subscribed, UserCommand};
 use protocol::time::Moment;
 
 use super::rate::Meter;
@@ -46,6 +46,7 @@ pub(crate) struct ConnectSubscription {
     pub(crate) channel: Arc<str>,
     pub(crate) flags: Flags,
     pub(crate) info: Option<Content>,
+    pub(crate) overrides: Overrides,
     pub(crate) data: Option<Content>,
     pub(crate) expires_at: u64,
     pub(crate) recover: Option<Position>,
@@ -64,6 +65,8 @@ pub(crate) struct PendingConnect {
     pub(crate) awaits_keys: bool,
     /// Waits for the user's home shard.
     pub(crate) awaits_home: bool,
+    /// Subscriptions that the API asked for meanwhile, taken up behind the answer.
+    pub(crate) commands: Vec<UserCommand>,
     pub(crate) subscriptions: Vec<ConnectSubscription>,
     /// Of those, not answered yet.
     pub(crate) unanswered_count: usize,

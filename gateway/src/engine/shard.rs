@@ -196,6 +196,9 @@ impl GatewayShard {
 
     /// Fires timers whose time has come, at most [`limits::TIMERS_PER_TURN`].
     pub fn tick(&mut self, now: Now) {
+        if self.scratch.capacity() > limits::SCRATCH_BYTES_MAX {
+            self.scratch = Vec::new();
+        }
         for slot in std::mem::take(&mut self.connections.stalled) {
             self.rearm(slot, now);
         }

@@ -11,8 +11,9 @@ use protocol::link::{
 use protocol::time::{Moment, Now};
 
 use super::claims::SubscriptionClaims;
-use super::connect::{SubscribeView, server_side_flags, subscribe_result};
+use super::connect::{AskSubscription, SubscribeView, server_side_flags, subscribe_result};
 use super::connection::slot_of;
+use super::counters::SubscribeRefusal;
 use super::event::{Action, ToPeer};
 use super::fanout::{Item, Subscriber};
 use super::phase::Phase;
@@ -31,11 +32,12 @@ impl GatewayShard {
                 }
             }
             FromRouter::Join { channel, member } => {
-                self.channels.arrive_presence(&channel, Item::Join(member));
+                self.on_presence(&channel, Item::Join(member), now);
             }
             FromRouter::Leave { channel, member } => {
-                self.channels.arrive_presence(&channel, Item::Leave(member));
+                self.on_presence(&channel, Item::Leave(member), now);
             }
+            FromRouter::PresenceLagged { channel } => self.void_presence(&channel, now),
             FromRouter::Lagged { channel } => {
                 if let Some(since) = self.channels.lagged(&channel) {
                     self.fetch(channel, since);
@@ -43,6 +45,19 @@ impl GatewayShard {
             }
             FromRouter::Reply(reply) => self.on_reply(*reply, now),
         }
+    }
+
+    fn on_presence(&mut self, channel: &str, item: Item, now: Now) {
+        if !self.channels.arrive_presence(channel, item) {
+            self.void_presence(channel, now);
+        }
+    }
+
+    /// Who listens to joins and leaves has missed some, and subscribes anew.
+    fn void_presence(&mut self, channel: &str, now: Now) {
+        let Some(index) = self.channels.find(channel) else { return };
+        let slots = self.channels.slots(index, |subscriber| subscriber.joins);
+        self.void(index, &slots, now);
     }
 
     pub(super) fn fetch(&mut self, channel: Arc<str>, since: Position) {
@@ -55,8 +70,11 @@ impl GatewayShard {
         let RouterReply { channel, reply_to, result } = reply;
         match reply_to {
             ReplyTo::Gateway => self.on_fetched(&channel, result, now),
+            ReplyTo::Subscription { connection, command } => {
+                self.on_subscription_reply(connection, command, &channel, result, now);
+            }
             ReplyTo::Command { connection, command } => {
-                self.on_command_reply(connection, command, &channel, result, now);
+                self.on_command_reply(connection, command, result, now);
             }
             ReplyTo::Nobody | ReplyTo::Api(_) => {}
         }
@@ -77,7 +95,7 @@ impl GatewayShard {
         }
     }
 
-    fn on_command_reply(
+    fn on_subscription_reply(
         &mut self,
         id: ConnectionId,
         command: u32,
@@ -89,24 +107,35 @@ impl GatewayShard {
         if command > 0 {
             session.in_flight = session.in_flight.saturating_sub(1);
         }
+        let asked = self.channels.find(channel).filter(|&index| {
+            let found = self.session(id).and_then(|session| session.find(index).cloned());
+            found.is_some_and(|found| !found.flags.granted && found.command == command)
+        });
+        // What ended before the router answered was answered then.
+        let Some(index) = asked else { return };
+        match result {
+            Ok(Answer::Subscribed(answer)) => self.on_subscribed(id, index, *answer, now),
+            Ok(_) => unreachable!("a subscription is answered with a position"),
+            Err(error) => self.refuse_subscription(id, command, channel, error, now),
+        }
+    }
+
+    fn on_command_reply(
+        &mut self,
+        id: ConnectionId,
+        command: u32,
+        result: Result<Answer, ErrorCode>,
+        now: Now,
+    ) {
+        let Some(session) = self.session(id) else { return };
+        if command > 0 {
+            session.in_flight = session.in_flight.saturating_sub(1);
+        }
         if command > 0 && session.timed.0 == command {
             let (_, since) = std::mem::take(&mut session.timed);
             self.counters.publish_latency.record(now.moment.since(since));
         }
-        let index = self.channels.find(channel);
-        let asked = index.is_some_and(|index| {
-            let found = self.session(id).and_then(|session| session.find(index).cloned());
-            found.is_some_and(|found| !found.flags.granted && found.command == command)
-        });
         match result {
-            Ok(Answer::Subscribed(answer)) => {
-                if let Some(index) = index.filter(|_| asked) {
-                    self.on_subscribed(id, index, *answer, now);
-                }
-            }
-            Err(error) if asked => {
-                self.refuse_subscription(id, command, channel, error, now);
-            }
             Err(error) => self.fail(id, command, error, now),
             Ok(_) if command == 0 => {}
             Ok(answer) => self.reply_with(id, command, &answer, now),
@@ -142,7 +171,7 @@ impl GatewayShard {
                 let result = wire::RpcResult { data: content.payload() };
                 self.reply(id, command, ReplyBody::Rpc(result), now);
             }
-            Answer::Done | Answer::Channels(_) | Answer::Subscribed(_) => {
+            Answer::Done | Answer::Channels { .. } | Answer::Subscribed(_) => {
                 unreachable!("clients have no command with this answer")
             }
         }
@@ -242,17 +271,27 @@ impl GatewayShard {
         self.channels.give_up(index);
         if command > 0 {
             self.fail(id, command, error, now);
-        } else if !is_pushed {
+        } else if is_pushed {
+            self.count_refused_subscribe(SubscribeRefusal::Router);
+        } else {
             self.on_connect_subscription(id, channel, None, now);
         }
+    }
+
+    fn count_refused_subscribe(&mut self, reason: SubscribeRefusal) {
+        self.counters.subscribes_refused[reason as usize] += 1;
     }
 
     /// The way to the router was full.
     pub(super) fn on_router_refused(&mut self, message: ToRouter, now: Now) {
         match message.reply_to {
+            ReplyTo::Subscription { connection, command } => {
+                let refused = Err(ErrorCode::TooManyRequests);
+                self.on_subscription_reply(connection, command, &message.channel, refused, now);
+            }
             ReplyTo::Command { connection, command } => {
                 let refused = Err(ErrorCode::TooManyRequests);
-                self.on_command_reply(connection, command, &message.channel, refused, now);
+                self.on_command_reply(connection, command, refused, now);
             }
             ReplyTo::Gateway => self.channels.fetch_refused(&message.channel),
             ReplyTo::Nobody | ReplyTo::Api(_) => {}
@@ -330,10 +369,12 @@ impl GatewayShard {
     /// Nobody in the channel can rely on its position any more, except `spared`, who has the new
     /// one.
     fn void_positions(&mut self, index: u32, spared: Option<u32>, now: Now) {
-        for slot in self.channels.slots(index) {
-            if Some(slot) == spared {
-                continue;
-            }
+        let slots = self.channels.slots(index, |subscriber| Some(subscriber.slot) != spared);
+        self.void(index, &slots, now);
+    }
+
+    fn void(&mut self, index: u32, slots: &[u32], now: Now) {
+        for &slot in slots {
             let Some(id) = self.connections.id_at(slot) else { continue };
             let Some(session) = self.session(id) else { continue };
             let Some(subscription) = session.find(index) else { continue };
@@ -468,7 +509,7 @@ impl GatewayShard {
         }
     }
 
-    fn on_user_command(&mut self, id: ConnectionId, command: &UserCommand, now: Now) {
+    pub(super) fn on_user_command(&mut self, id: ConnectionId, command: &UserCommand, now: Now) {
         let Some(connection) = self.connections.find(id) else { return };
         let phase = connection.phase;
         let Some(session) = connection.session.as_mut() else { return };
@@ -506,10 +547,19 @@ impl GatewayShard {
                 self.rearm(slot_of(id), now);
             }
             UserCommand::Subscribe { channel, claims, client, recover_since }
-                if is_meant(client) && phase == Phase::Connected =>
+                if is_meant(client) =>
             {
                 let recover = recover_since.as_deref().cloned();
-                self.subscribe_by_server(id, channel, claims, recover);
+                match (phase, session.pending.as_deref_mut()) {
+                    (Phase::Connected, _) => {
+                        self.subscribe_by_server(id, channel, claims, recover);
+                    }
+                    // Its `connect` is not answered yet: behind the answer.
+                    (_, Some(pending)) if pending.commands.len() < limits::SUBSCRIBES_HELD_MAX => {
+                        pending.commands.push(command.clone());
+                    }
+                    _ => self.count_refused_subscribe(SubscribeRefusal::Connecting),
+                }
             }
             _ => {}
         }
@@ -524,12 +574,16 @@ impl GatewayShard {
     ) {
         let channels_max = self.config.channels_max as usize;
         let namespaces = self.config.namespaces.clone();
-        let Some(options) = namespaces.resolve(channel) else { return };
+        let Some(options) = namespaces.resolve(channel) else {
+            return self.count_refused_subscribe(SubscribeRefusal::UnknownChannel);
+        };
         let index = self.channels.find(channel);
         let Some(session) = self.session(id) else { return };
-        let is_known = index.is_some_and(|index| session.find(index).is_some());
-        if is_known || session.subscriptions.len() >= channels_max {
+        if index.is_some_and(|index| session.find(index).is_some()) {
             return;
+        }
+        if session.subscriptions.len() >= channels_max {
+            return self.count_refused_subscribe(SubscribeRefusal::ChannelLimit);
         }
         let mut flags = server_side_flags(options, claims);
         flags.pushed = true;
@@ -541,6 +595,7 @@ impl GatewayShard {
             expires_at: claims.expires_at.unwrap_or(0),
             data: claims.data.clone().map(Box::new),
         };
-        self.ask_subscription(id, channel, subscription, claims.info.clone(), recover);
+        let ask = AskSubscription::new(claims, recover);
+        self.ask_subscription(id, channel, subscription, ask);
     }
 }

@@ -14,6 +14,7 @@ use protocol::link::{Position, Publication};
 use protocol::time::Moment;
 
 use super::connection::{Connections, Overflow};
+use super::counters::{DropReason, Drops};
 use super::fanout::{Delivery, Item, Share, Subscriber};
 use super::outbox::Pushed;
 use crate::limits::FANOUT_SUBSCRIBERS_PER_STEP;
@@ -60,7 +61,7 @@ pub(crate) struct Channels {
     /// Granted subscriptions.
     pub(crate) subscriptions_count: u64,
     pub(crate) deliveries: u64,
-    pub(crate) drops: u64,
+    pub(crate) drops: Drops,
 }
 
 impl Channels {
@@ -155,7 +156,7 @@ impl Channels {
         connections: &mut Connections,
         now: Moment,
     ) -> [Option<(u32, u32)>; 2] {
-        let deliveries = &mut self.deliveries;
+        let (deliveries, drops) = (&mut self.deliveries, &mut self.drops);
         let channel =
             self.entries[index as usize].as_mut().expect("a subscription holds its channel");
         let policy = overflow_policy(channel.slow_consumer, index);
@@ -166,7 +167,9 @@ impl Channels {
                 &channel.name,
                 &mut channel.subscribers,
                 place,
-                |subscriber, share| serve(subscriber, &share, policy, connections, deliveries, now),
+                |subscriber, share| {
+                    serve(subscriber, &share, policy, connections, (deliveries, drops), now)
+                },
             )
         });
         if let Some(other) = other {
@@ -197,9 +200,10 @@ impl Channels {
         self.free.push(index);
     }
 
-    /// Slots of all subscribers.
-    pub(crate) fn slots(&self, index: u32) -> Vec<u32> {
-        self.entry(index).subscribers.iter().map(|subscriber| subscriber.slot).collect()
+    /// Slots of all subscribers that are `meant`.
+    pub(crate) fn slots(&self, index: u32, meant: impl Fn(&Subscriber) -> bool) -> Vec<u32> {
+        let subscribers = self.entry(index).subscribers.iter();
+        subscribers.filter(|one| meant(one)).map(|one| one.slot).collect()
     }
 
     pub(crate) fn subscriber(&self, index: u32, place: u32) -> &Subscriber {
@@ -232,22 +236,23 @@ impl Channels {
             channel.is_behind = true;
             return Arrival::Taken;
         }
-        self.drops += 1;
+        self.drops.add(DropReason::QueueFull, 1);
         Arrival::Dropped
     }
 
-    /// Somebody came or left.
-    pub(crate) fn arrive_presence(&mut self, name: &str, item: Item) {
-        let Some(index) = self.find(name) else { return };
+    /// Somebody came or left. False: too many wait, and it was left out.
+    pub(crate) fn arrive_presence(&mut self, name: &str, item: Item) -> bool {
+        let Some(index) = self.find(name) else { return true };
         let channel = self.entry_mut(index);
         if channel.subscribers.iter().all(|subscriber| !subscriber.joins) {
-            return;
+            return true;
         }
         if channel.delivery.get_or_insert_default().push(item) {
             self.activate(index);
-        } else {
-            self.drops += 1;
+            return true;
         }
+        self.drops.add(DropReason::PresenceQueueFull, 1);
+        false
     }
 
     /// Publications were left out on the way here. Returns from where to ask for them.
@@ -330,7 +335,7 @@ impl Channels {
         let mut behind = Vec::new();
         while budget > 0 {
             let Some(index) = self.active.pop_front() else { break };
-            let deliveries = &mut self.deliveries;
+            let (deliveries, drops) = (&mut self.deliveries, &mut self.drops);
             let channel = self.entries[index as usize].as_mut().expect("active channels stay");
             let policy = overflow_policy(channel.slow_consumer, index);
             let mut is_empty = true;
@@ -340,7 +345,7 @@ impl Channels {
                     &mut channel.subscribers,
                     budget.min(FANOUT_SUBSCRIBERS_PER_STEP),
                     |subscriber, share| {
-                        serve(subscriber, &share, policy, connections, deliveries, now)
+                        serve(subscriber, &share, policy, connections, (deliveries, drops), now)
                     },
                 );
                 budget = budget.saturating_sub(steps.max(1));
@@ -377,7 +382,7 @@ fn serve(
     share: &Share<'_>,
     policy: Overflow,
     connections: &mut Connections,
-    deliveries: &mut u64,
+    (deliveries, drops): (&mut u64, &mut Drops),
     now: Moment,
 ) -> bool {
     // A join that replaced a publication, or the other way round, would lose one of them.
@@ -385,9 +390,14 @@ fn serve(
         Overflow::Conflate(_) if share.is_presence => Overflow::Close,
         other => other,
     };
-    let pushed = connections.push_shared(subscriber.slot, share.frames, share.range, policy, now);
+    let (pushed, left_out) = connections.push_shared(subscriber.slot, share, policy, now);
+    drops.add(DropReason::Conflated, u64::from(left_out));
     if pushed == Pushed::Overflow {
-        subscriber.has_gap |= policy == Overflow::Drop && !share.is_presence;
+        if policy == Overflow::Drop {
+            // A join or leave that was left out is a gap too: who is there is asked for anew.
+            subscriber.has_gap = true;
+            drops.add(DropReason::SlowConsumer, u64::from(share.items_count));
+        }
         return false;
     }
     *deliveries += u64::from(share.items_count);

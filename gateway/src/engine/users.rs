@@ -6,16 +6,69 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use protocol::ids::ConnectionId;
 use protocol::time::Moment;
 
 use super::rate::{Meter, Rate};
+use crate::limits::USER_CONNECTIONS_SCANNED_MAX;
+
+/// Connections of one user. Most have one; from [`USER_CONNECTIONS_SCANNED_MAX`] on they are found
+/// by hash, so that the end of many does not cost the square of their number.
+#[derive(Debug)]
+enum Held {
+    Few(Vec<ConnectionId>),
+    Many(HashSet<ConnectionId, foldhash::fast::RandomState>),
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Held {
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    fn insert(&mut self, connection: ConnectionId) {
+        match self {
+            Self::Few(few) if few.len() >= USER_CONNECTIONS_SCANNED_MAX => {
+                let many = few.drain(..).chain([connection]).collect();
+                *self = Self::Many(many);
+            }
+            Self::Few(few) => few.push(connection),
+            Self::Many(many) => drop(many.insert(connection)),
+        }
+    }
+
+    fn remove(&mut self, connection: ConnectionId) {
+        match self {
+            Self::Few(few) => {
+                if let Some(index) = few.iter().position(|&id| id == connection) {
+                    few.swap_remove(index);
+                }
+            }
+            Self::Many(many) => drop(many.remove(&connection)),
+        }
+    }
+
+    fn all(&self) -> Vec<ConnectionId> {
+        match self {
+            Self::Few(few) => few.clone(),
+            Self::Many(many) => many.iter().copied().collect(),
+        }
+    }
+}
 
 /// One user.
 #[derive(Debug, Default)]
 struct Record {
-    connections: Vec<ConnectionId>,
+    connections: Held,
     meter: Meter,
 }
 
@@ -44,24 +97,22 @@ impl Users {
         if connections_max > 0 && record.connections.len() >= connections_max as usize {
             return false;
         }
-        record.connections.push(connection);
+        record.connections.insert(connection);
         true
     }
 
     /// A session ended.
     pub(crate) fn leave(&mut self, user: &str, connection: ConnectionId) {
         let Some(record) = self.records.get_mut(user) else { return };
-        if let Some(index) = record.connections.iter().position(|&id| id == connection) {
-            record.connections.swap_remove(index);
-        }
-        if record.connections.is_empty() {
+        record.connections.remove(connection);
+        if record.connections.len() == 0 {
             self.records.remove(user);
         }
     }
 
     /// All connections of a user.
     pub(crate) fn connections(&self, user: &str) -> Vec<ConnectionId> {
-        self.records.get(user).map(|record| record.connections.clone()).unwrap_or_default()
+        self.records.get(user).map(|record| record.connections.all()).unwrap_or_default()
     }
 
     /// Counts one event against the user's rate. False: the rate is used up.
@@ -93,6 +144,21 @@ mod tests {
         assert_eq!(users.connections("u"), [connection(2), connection(3)]);
         users.leave("u", connection(2));
         users.leave("u", connection(3));
+        assert_eq!(users.len(), 0);
+    }
+
+    #[test]
+    fn a_user_with_many_connections_is_counted_like_one_with_few() {
+        let mut users = Users::default();
+        let user: Arc<str> = "u".into();
+        let count = 4 * USER_CONNECTIONS_SCANNED_MAX as u32;
+        (0..count).for_each(|slot| assert!(users.join(&user, connection(slot), count)));
+        assert!(!users.join(&user, connection(count), count));
+        let mut all = users.connections("u");
+        all.sort();
+        assert!(all.into_iter().eq((0..count).map(connection)));
+        users.leave("u", connection(count));
+        (0..count).for_each(|slot| users.leave("u", connection(slot)));
         assert_eq!(users.len(), 0);
     }
 

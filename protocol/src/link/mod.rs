@@ -109,11 +109,18 @@ pub struct Position {
 pub enum ReplyTo {
     /// Nobody waits.
     Nobody,
-    /// A command of a client.
-    Command {
+    /// Who asked for a subscription.
+    Subscription {
         /// The connection that asked.
         connection: ConnectionId,
         /// The client's number for the command; zero for what the server subscribes by itself.
+        command: u32,
+    },
+    /// Another command of a client.
+    Command {
+        /// The connection that asked.
+        connection: ConnectionId,
+        /// The client's number for the command.
         command: u32,
     },
     /// A gateway itself, to fill a gap.
@@ -169,7 +176,10 @@ pub enum Request {
     Rpc(Box<RpcRequest>),
     /// Names and subscriber counts of the partition's channels. The message's channel is a glob
     /// pattern.
-    Channels,
+    Channels {
+        /// Where the last answer ended; zero at first.
+        from: u32,
+    },
 }
 
 /// Fields of [`Request::Subscribe`].
@@ -177,13 +187,24 @@ pub enum Request {
 pub struct SubscribeRequest {
     /// The subscribing connection.
     pub connection: ConnectionId,
-    /// Who it is; needed where presence or joins and leaves are kept.
+    /// Who it is, if the channel is to know.
     pub member: Option<Arc<Member>>,
+    /// How it shows in the channel.
+    pub visibility: Visibility,
     /// Send what was missed since then.
     pub recover: Option<Position>,
     /// Most bytes of payload in a recovery. More could not be sent to the client within its budget,
     /// so that it would come back for them for ever; it is told `recovered: false` instead.
     pub bytes_max: u32,
+}
+
+/// How a subscriber shows in its channel: what the namespace says, unless its token says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Visibility {
+    /// It is among those present.
+    pub presence: bool,
+    /// The others are told when it comes and goes.
+    pub join_leave: bool,
 }
 
 /// Fields of [`Request::Publish`].
@@ -255,6 +276,11 @@ pub enum FromRouter {
         /// Where.
         channel: Arc<str>,
     },
+    /// Joins or leaves were left out on the way: who listens to them subscribes anew.
+    PresenceLagged {
+        /// Where.
+        channel: Arc<str>,
+    },
     /// The answer to a request.
     Reply(Box<RouterReply>),
 }
@@ -263,6 +289,12 @@ impl FromRouter {
     /// May it be refused when its way is full?
     pub fn is_recoverable(&self) -> bool {
         matches!(self, Self::Publication { .. })
+    }
+
+    /// Is it a join or a leave? When a gateway does not take anything for long, these are left out,
+    /// and it is told.
+    pub fn is_presence(&self) -> bool {
+        matches!(self, Self::Join { .. } | Self::Leave { .. })
     }
 }
 
@@ -304,8 +336,13 @@ pub enum Answer {
     Done,
     /// To `Rpc`.
     Rpc(Content),
-    /// To `Channels`.
-    Channels(Vec<(Arc<str>, u32)>),
+    /// To `Channels`: a part of them.
+    Channels {
+        /// Names and subscriber counts.
+        found: Vec<(Arc<str>, u32)>,
+        /// Where to go on; `None`: that was all. Channels that come or go meanwhile may be missed.
+        next: Option<u32>,
+    },
 }
 
 /// Fields of [`Answer::Subscribed`].

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::ShardHandle;
 use super::bus::{RouterCall, host_of};
+use crate::limits;
 
 /// A shard must answer within this time, or the caller is told to try again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -115,11 +116,21 @@ impl Backend for LocalBackend {
     async fn channels(&self, pattern: Arc<str>) -> Result<Vec<(Arc<str>, u32)>, ErrorCode> {
         let mut all = Vec::new();
         for partition in (0..self.shared.partitions_count).map(PartitionId) {
-            let (channel, reply_to) = (pattern.clone(), ReplyTo::Nobody);
-            let message = ToRouter { channel, reply_to, request: Request::Channels };
-            match self.ask_one(partition, message).await? {
-                Answer::Channels(found) => all.extend(found),
-                _ => return Err(ErrorCode::Internal),
+            let mut from = Some(0);
+            while let Some(part) = from {
+                let (channel, reply_to) = (pattern.clone(), ReplyTo::Nobody);
+                let request = Request::Channels { from: part };
+                let message = ToRouter { channel, reply_to, request };
+                let Answer::Channels { found, next } = self.ask_one(partition, message).await?
+                else {
+                    return Err(ErrorCode::Internal);
+                };
+                all.extend(found);
+                from = next;
+            }
+            if all.len() > limits::CHANNELS_ANSWER_MAX {
+                // A part would look like all.
+                return Err(ErrorCode::LimitExceeded);
             }
         }
         Ok(all)

@@ -62,9 +62,10 @@ const MESSAGES_PER_TURN: usize = 2048;
 /// How soon a full lane is tried again.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(1);
 /// Final messages that may wait for one shard whose lane is full, before new subscriptions are
-/// refused. What else is final ends something or answers something, so that there is no more of it
-/// than connections hold: it is always kept, and lanes are always emptied. Two shards that stopped
-/// reading until they could write would wait for each other for ever.
+/// refused, and joins and leaves left out (the shard is told when it is back). What else is final
+/// ends something or answers something, so that there is no more of it than connections hold: it is
+/// always kept, and lanes are always emptied. Two shards that stopped reading until they could
+/// write would wait for each other for ever.
 const OVERFLOW_MAX: usize = 1 << 16;
 /// Messages that have arrived and wait for the engine, before lanes are left to fill and messages
 /// of clients are refused.
@@ -162,8 +163,14 @@ impl LocalBus {
     fn tell(&mut self, id: PartitionId, gateway: GatewayId, message: FromRouter) {
         let target = ShardId(gateway.0 as u8);
         let is_recoverable = message.is_recoverable();
+        let is_presence = message.is_presence();
         let class = if is_recoverable { Class::Recoverable } else { Class::Final };
-        if let Err(refused) = self.push(target, class, ShardMessage::FromRouter(message)) {
+        let is_full = self.overflow[usize::from(gateway.0)].len() >= OVERFLOW_MAX;
+        let pushed = match ShardMessage::FromRouter(message) {
+            message if is_full && is_presence => Err(message),
+            message => self.push(target, class, message),
+        };
+        if let Err(refused) = pushed {
             let ShardMessage::FromRouter(message) = refused else { unreachable!("as pushed") };
             let partition = self.partitions[usize::from(id.0)].as_mut().expect("hosted here");
             partition.refused(gateway, &message);

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use gateway::driver::Inspection;
-use gateway::engine::Durations;
+use gateway::engine::{DropReason, Durations, SubscribeRefusal};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -49,7 +49,6 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("bytes_sent", "Bytes sent to clients, with framing", |one| one.engine.bytes_out),
     ("sends", "Sends completed by the kernel", |one| one.engine.sends),
     ("deliveries", "Publications handed to outboxes", |one| one.engine.deliveries),
-    ("drops", "Publications that found no room on their shard", |one| one.engine.drops),
     ("accepts_ended", "Times accepting stopped, most often because the table is full", |one| {
         one.pump.accepts_ended
     }),
@@ -84,7 +83,10 @@ const ROUTER_COUNTERS: &[(&str, &str, ReadRouter)] = &[
     ("publications", "Publications ordered", |one| one.publications),
     ("publications_repeated", "Publications known by their key", |one| one.repeats),
     ("publications_dropped", "Publications that did not reach a gateway", |one| one.dropped),
-    ("gateway_lags", "Times a gateway was told to fetch", |one| one.lags),
+    ("presence_dropped", "Joins and leaves that did not reach a gateway", |one| {
+        one.presence_dropped
+    }),
+    ("gateway_lags", "Times a gateway was told what it missed", |one| one.lags),
     ("recoveries_complete", "Recoveries with everything", |one| one.recovered),
     ("recoveries_impossible", "Recoveries answered recovered: false", |one| one.unrecovered),
     ("idempotency_keys_forgotten_early", "Keys forgotten for want of room", |one| {
@@ -176,6 +178,17 @@ impl Collector for Shards {
         let sum = |read: &dyn Fn(&Inspection) -> u64| -> u64 {
             self.inspected.iter().map(|(_, inspection, _)| read(inspection)).sum()
         };
+        let drops = DropReason::ALL
+            .iter()
+            .map(|reason| (reason.label().to_owned(), sum(&|one| one.engine.drops.count(*reason))));
+        let help = "Publications, joins and leaves that did not reach a client that was there";
+        self.by_label(encoder, ("drops", help, "reason"), drops)?;
+        let refused = SubscribeRefusal::ALL.iter().map(|reason| {
+            let read = |one: &Inspection| one.engine.subscribes_refused[*reason as usize];
+            (reason.label().to_owned(), sum(&read))
+        });
+        let help = "Subscriptions of the API that did not come about";
+        self.by_label(encoder, ("api_subscribes_refused", help, "reason"), refused)?;
         let closes = CloseReason::ALL.iter().map(|reason| {
             (reason.label().to_owned(), sum(&|one| one.engine.closes[reason.index()]))
         });

@@ -16,6 +16,26 @@ struct Listener {
     subscriptions_count: u32,
     /// A publication was refused on its way; the gateway will be told to fetch.
     lagging: bool,
+    /// A join or leave was refused on its way.
+    presence_lagging: bool,
+}
+
+/// What did not get to a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lag {
+    /// Publications: they can be fetched.
+    Publications,
+    /// Joins or leaves.
+    Presence,
+}
+
+impl Listener {
+    fn lag(&mut self, lag: Lag) -> &mut bool {
+        match lag {
+            Lag::Publications => &mut self.lagging,
+            Lag::Presence => &mut self.presence_lagging,
+        }
+    }
 }
 
 impl Interest {
@@ -23,7 +43,12 @@ impl Interest {
         match self.find(gateway) {
             Some(listener) => listener.subscriptions_count += 1,
             None => {
-                self.gateways.push(Listener { gateway, subscriptions_count: 1, lagging: false });
+                self.gateways.push(Listener {
+                    gateway,
+                    subscriptions_count: 1,
+                    lagging: false,
+                    presence_lagging: false,
+                });
             }
         }
     }
@@ -45,14 +70,14 @@ impl Interest {
     }
 
     /// Marks a gateway as left behind. True if it was not before and still listens.
-    pub(super) fn mark_lagging(&mut self, gateway: GatewayId) -> bool {
-        self.find(gateway).is_some_and(|listener| !std::mem::replace(&mut listener.lagging, true))
+    pub(super) fn mark_lagging(&mut self, gateway: GatewayId, lag: Lag) -> bool {
+        self.find(gateway).is_some_and(|listener| !std::mem::replace(listener.lag(lag), true))
     }
 
-    /// The gateway is being told to fetch.
-    pub(super) fn clear_lagging(&mut self, gateway: GatewayId) {
+    /// The gateway is being told.
+    pub(super) fn clear_lagging(&mut self, gateway: GatewayId, lag: Lag) {
         if let Some(listener) = self.find(gateway) {
-            listener.lagging = false;
+            *listener.lag(lag) = false;
         }
     }
 
@@ -88,8 +113,9 @@ mod tests {
         assert_eq!(interest.gateways().count(), 2);
         assert!(interest.remove(GatewayId(3)));
         assert!(!interest.remove(GatewayId(3)), "it is not listed any more");
-        assert!(interest.mark_lagging(GatewayId(4)));
-        assert!(!interest.mark_lagging(GatewayId(4)), "once is enough");
+        assert!(interest.mark_lagging(GatewayId(4), Lag::Publications));
+        assert!(!interest.mark_lagging(GatewayId(4), Lag::Publications), "once is enough");
+        assert!(interest.mark_lagging(GatewayId(4), Lag::Presence));
         assert!(interest.remove(GatewayId(4)));
         assert!(interest.is_empty());
     }

@@ -23,7 +23,9 @@ use protocol::time::Now;
 use super::channel::Channel;
 use super::history::Since;
 use super::idempotency::IdempotencyKeys;
+use super::interest::Lag;
 use super::pattern;
+use super::presence::Entry;
 use super::rpc::Methods;
 use crate::limits;
 
@@ -87,6 +89,8 @@ pub struct Counters {
     pub repeats: u64,
     /// Publications that did not reach a gateway and cannot be fetched (channels without history).
     pub dropped: u64,
+    /// Joins and leaves that did not reach a gateway; it is told so.
+    pub presence_dropped: u64,
     /// Times a gateway was told to fetch what it missed.
     pub lags: u64,
     /// Recoveries answered with everything that was missed.
@@ -113,7 +117,7 @@ pub struct Partition {
     keys: IdempotencyKeys,
     actions: VecDeque<Action>,
     /// Gateways that were left behind, to be told when there is room.
-    lagging: VecDeque<(GatewayId, Arc<str>)>,
+    lagging: VecDeque<(GatewayId, Arc<str>, Lag)>,
     sweep_next: usize,
     random: u64,
     counters: Counters,
@@ -184,32 +188,40 @@ impl Partition {
 
     /// The way to `gateway` was full. The message did not get there.
     pub fn refused(&mut self, gateway: GatewayId, message: &FromRouter) {
-        let FromRouter::Publication { channel, publication } = message else {
-            panic!("final messages are kept until there is room");
+        let (channel, lag) = match message {
+            FromRouter::Publication { publication, .. } if publication.offset == 0 => {
+                self.counters.dropped += 1;
+                return;
+            }
+            FromRouter::Publication { channel, .. } => (channel, Lag::Publications),
+            FromRouter::Join { channel, .. } | FromRouter::Leave { channel, .. } => {
+                self.counters.presence_dropped += 1;
+                (channel, Lag::Presence)
+            }
+            _ => panic!("final messages are kept until there is room"),
         };
-        if publication.offset == 0 {
-            self.counters.dropped += 1;
-            return;
-        }
         let Some(channel) = self.find(channel) else { return };
-        if channel.interest.mark_lagging(gateway) {
+        if channel.interest.mark_lagging(gateway, lag) {
             let name = channel.name.clone();
-            self.lagging.push_back((gateway, name));
+            self.lagging.push_back((gateway, name, lag));
         }
     }
 
     /// There may be room again: tells those that were left behind to fetch.
     pub fn room_again(&mut self, gateway: GatewayId) {
         let waiting = std::mem::take(&mut self.lagging);
-        for (behind, name) in waiting {
+        for (behind, name, lag) in waiting {
             if behind != gateway {
-                self.lagging.push_back((behind, name));
+                self.lagging.push_back((behind, name, lag));
                 continue;
             }
             if let Some(channel) = self.find(&name) {
-                channel.interest.clear_lagging(gateway);
+                channel.interest.clear_lagging(gateway, lag);
                 self.counters.lags += 1;
-                let message = FromRouter::Lagged { channel: name };
+                let message = match lag {
+                    Lag::Publications => FromRouter::Lagged { channel: name },
+                    Lag::Presence => FromRouter::PresenceLagged { channel: name },
+                };
                 self.actions.push_back(Action::Tell { gateway, message });
             }
         }
@@ -361,9 +373,10 @@ impl Partition {
                 answer.publications = publications;
             }
         }
-        let joined = request
-            .member
-            .filter(|member| channel.presence.join((gateway, request.connection), member.clone()));
+        let key = (gateway, request.connection);
+        let visibility = request.visibility;
+        let joined =
+            request.member.filter(|member| channel.presence.join(key, member.clone(), visibility));
         match (answer.was_recovering, answer.recovered) {
             (true, true) => self.counters.recovered += 1,
             (true, false) => self.counters.unrecovered += 1,
@@ -372,20 +385,18 @@ impl Partition {
         self.reply(gateway, name.clone(), reply_to, Ok(Answer::Subscribed(Box::new(answer))));
         // Behind the answer, so that who joins sees itself come.
         if let Some(member) = joined
-            && options.join_leave
+            && visibility.join_leave
         {
             self.tell_all(&name, |channel| FromRouter::Join { channel, member: member.clone() });
         }
     }
 
     fn unsubscribe(&mut self, gateway: GatewayId, name: &Arc<str>, connection: ConnectionId) {
-        let namespaces = self.options.namespaces.clone();
-        let options = namespaces.resolve(name);
         let Some(channel) = self.find(name) else { return };
         channel.interest.remove(gateway);
         let left = channel.presence.leave((gateway, connection));
-        if let Some(member) = left
-            && options.is_some_and(|options| options.join_leave)
+        if let Some(Entry { member, visibility }) = left
+            && visibility.join_leave
         {
             self.tell_all(name, |channel| FromRouter::Leave { channel, member: member.clone() });
         }
@@ -426,20 +437,25 @@ impl Partition {
                 Ok(Answer::Done)
             }
             Request::Rpc(call) => self.options.methods.call(&call, now).map(Answer::Rpc),
-            Request::Channels => Ok(Answer::Channels(self.list(name))),
+            Request::Channels { from } => Ok(self.list(name, from)),
             Request::Publish(_) | Request::Subscribe(_) | Request::Unsubscribe { .. } => {
                 unreachable!("`handle` keeps these for itself")
             }
         }
     }
 
-    fn list(&self, pattern: &str) -> Vec<(Arc<str>, u32)> {
-        let listened = self.channels.iter().flatten().filter(|entry| !entry.interest.is_empty());
-        listened
+    /// Channels that match, of a part of the table.
+    fn list(&self, pattern: &str, from: u32) -> Answer {
+        let from = (from as usize).min(self.channels.len());
+        let end = self.channels.len().min(from + limits::CHANNELS_SCANNED_MAX);
+        let listened = self.channels[from..end].iter().flatten();
+        let found = listened
+            .filter(|channel| !channel.interest.is_empty())
             .filter(|channel| pattern::matches(pattern, &channel.name))
             .map(|channel| (channel.name.clone(), channel.interest.subscriptions_count()))
-            .take(limits::CHANNELS_ANSWER_MAX)
-            .collect()
+            .collect();
+        let next = (end < self.channels.len()).then_some(end as u32);
+        Answer::Channels { found, next }
     }
 
     fn history(
@@ -490,7 +506,7 @@ impl Partition {
         match reply_to {
             ReplyTo::Nobody => {}
             ReplyTo::Api(call) => self.actions.push_back(Action::AnswerApi { call, result }),
-            ReplyTo::Command { .. } | ReplyTo::Gateway => {
+            ReplyTo::Subscription { .. } | ReplyTo::Command { .. } | ReplyTo::Gateway => {
                 let reply = RouterReply { channel, reply_to, result };
                 let message = FromRouter::Reply(Box::new(reply));
                 self.actions.push_back(Action::Tell { gateway, message });
