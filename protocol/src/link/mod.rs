@@ -4,6 +4,10 @@
 //! has a class: a *recoverable* message may be refused when its way is full (the sender is told and
 //! knows what to do), a *final* one is kept until there is room.
 
+mod log;
+
+pub use log::{LogChange, LogEntry, LogProgress, StoreAnswer, StoreQuestion};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
