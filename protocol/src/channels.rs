@@ -44,9 +44,9 @@ pub struct ChannelOptions {
     pub join_leave: bool,
     /// Tell all subscribers.
     pub force_push_join_leave: bool,
-    /// Publications in the recent window; zero: no history, no offsets.
+    /// Publications of the channel's history; zero: no history, no offsets.
     pub history_size: u32,
-    /// Age after which a publication leaves the window; zero: no history.
+    /// Age after which a publication leaves the history; zero: no history.
     pub history_ttl: Duration,
     /// How long a position outlives the last publication.
     pub history_meta_ttl: Duration,
@@ -126,6 +126,11 @@ impl ChannelOptions {
     /// Does the channel count offsets and keep a window?
     pub fn has_history(&self) -> bool {
         self.history_size > 0 && !self.history_ttl.is_zero() && self.durability != Durability::None
+    }
+
+    /// Is every publication with an offset in the partition log before anybody hears of it?
+    pub fn is_durable(&self) -> bool {
+        self.has_history() && matches!(self.durability, Durability::Log | Durability::Store)
     }
 }
 

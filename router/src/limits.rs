@@ -7,6 +7,21 @@ pub const CHANNELS_PER_PARTITION_MAX: usize = 1 << 20;
 /// Bytes of payload in the window of one channel; the oldest leave first, whatever `history_size`
 /// says.
 pub const WINDOW_BYTES_MAX: usize = 64 << 20;
+/// Publications of one durable channel that stay in memory once the store has them; older ones are
+/// read from there.
+pub const DURABLE_WINDOW_PUBLICATIONS_MAX: usize = 256;
+/// Bytes of payload in one answer of the store.
+pub const LOAD_BYTES_MAX: u32 = 4 << 20;
+/// How long a durable channel that nobody uses stays in memory.
+pub const DURABLE_IDLE: Duration = Duration::from_secs(60);
+/// Requests that may wait for one channel to be loaded. Further ones are answered 111.
+pub const HELD_PER_CHANNEL_MAX: usize = 16_384;
+/// Repeats of one publication that may wait for it. Further ones are answered 111.
+pub const REPEATS_WAITING_MAX: usize = 64;
+/// A durable publication that is not confirmed within this time is answered with a temporary error.
+pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Times the store is asked for one recovery, because the window moved on meanwhile.
+pub const RECOVERY_ATTEMPTS_MAX: u32 = 3;
 /// How long a partition remembers idempotency keys.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(15 * 60);
 /// Idempotency keys that one partition remembers; the oldest are forgotten first.

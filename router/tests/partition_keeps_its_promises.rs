@@ -70,6 +70,7 @@ impl Bench {
             match action {
                 Action::Tell { gateway, message } => self.told.push((gateway, message)),
                 Action::AnswerApi { result, .. } => answered = Some(result),
+                other => panic!("no channel here is durable: {other:?}"),
             }
         }
         answered

@@ -103,21 +103,38 @@ impl GatewayShard {
         result: Result<Answer, ErrorCode>,
         now: Now,
     ) {
-        let Some(session) = self.session(id) else { return };
-        if command > 0 {
-            session.in_flight = session.in_flight.saturating_sub(1);
-        }
-        let asked = self.channels.find(channel).filter(|&index| {
-            let found = self.session(id).and_then(|session| session.find(index).cloned());
-            found.is_some_and(|found| !found.flags.granted && found.command == command)
-        });
         // What ended before the router answered was answered then.
-        let Some(index) = asked else { return };
+        let Some(index) = self.answers_subscription(id, command, channel) else { return };
         match result {
             Ok(Answer::Subscribed(answer)) => self.on_subscribed(id, index, *answer, now),
             Ok(_) => unreachable!("a subscription is answered with a position"),
-            Err(error) => self.refuse_subscription(id, command, channel, error, now),
+            Err(error) => {
+                self.end_at_router(id, channel.into());
+                self.refuse_subscription(id, command, channel, error, now);
+            }
         }
+    }
+
+    /// The channel's place, if the subscription still waits for this answer.
+    fn answers_subscription(
+        &mut self,
+        id: ConnectionId,
+        command: u32,
+        channel: &str,
+    ) -> Option<u32> {
+        let session = self.session(id)?;
+        if command > 0 {
+            session.in_flight = session.in_flight.saturating_sub(1);
+        }
+        let index = self.channels.find(channel)?;
+        let found = self.session(id)?.find(index)?;
+        (!found.flags.granted && found.command == command).then_some(index)
+    }
+
+    fn end_at_router(&mut self, id: ConnectionId, channel: Arc<str>) {
+        let request = Request::Unsubscribe { connection: id };
+        let message = ToRouter { channel, reply_to: ReplyTo::Nobody, request };
+        self.actions.push_back(Action::ToRouter(message));
     }
 
     fn on_command_reply(
@@ -286,8 +303,11 @@ impl GatewayShard {
     pub(super) fn on_router_refused(&mut self, message: ToRouter, now: Now) {
         match message.reply_to {
             ReplyTo::Subscription { connection, command } => {
-                let refused = Err(ErrorCode::TooManyRequests);
-                self.on_subscription_reply(connection, command, &message.channel, refused, now);
+                let error = ErrorCode::TooManyRequests;
+                let channel = &*message.channel;
+                if self.answers_subscription(connection, command, channel).is_some() {
+                    self.refuse_subscription(connection, command, channel, error, now);
+                }
             }
             ReplyTo::Command { connection, command } => {
                 let refused = Err(ErrorCode::TooManyRequests);
@@ -346,9 +366,7 @@ impl GatewayShard {
         } else {
             self.channels.give_up(index);
         }
-        let request = Request::Unsubscribe { connection: id };
-        let message = ToRouter { channel, reply_to: ReplyTo::Nobody, request };
-        self.actions.push_back(Action::ToRouter(message));
+        self.end_at_router(id, channel);
     }
 
     /// Ends a subscription and tells the client why.

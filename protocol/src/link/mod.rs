@@ -156,7 +156,8 @@ impl ToRouter {
 pub enum Request {
     /// A subscription begins. Publications behind the answer's position follow until `Unsubscribe`.
     Subscribe(Box<SubscribeRequest>),
-    /// A subscription ends; there is no answer.
+    /// A subscription ends; there is no answer. It follows every `Subscribe` that reached the
+    /// partition, once: when the subscription ends, is given up before the answer, or was refused.
     Unsubscribe {
         /// Whose.
         connection: ConnectionId,

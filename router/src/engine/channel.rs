@@ -10,9 +10,11 @@ use protocol::channels::ChannelOptions;
 use protocol::link::Position;
 use protocol::time::Moment;
 
+use super::durable::DurableChannel;
 use super::history::Window;
 use super::interest::Interest;
 use super::presence::Presence;
+use crate::limits::DURABLE_IDLE;
 
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -21,6 +23,8 @@ pub(super) struct Channel {
     pub(super) window: Window,
     pub(super) presence: Presence,
     pub(super) interest: Interest,
+    /// What it has beside this if it is durable.
+    pub(super) durable: Option<Box<DurableChannel>>,
     /// When the position was last used; it is forgotten `history_meta_ttl` later.
     pub(super) used_at: Moment,
 }
@@ -33,13 +37,21 @@ impl Channel {
             window: Window::default(),
             presence: Presence::default(),
             interest: Interest::default(),
+            durable: None,
             used_at: now,
         }
     }
 
     /// May all of it be forgotten?
     pub(super) fn is_idle(&self, options: Option<&ChannelOptions>, now: Moment) -> bool {
-        if !self.interest.is_empty() || !self.presence.is_empty() || !self.window.is_empty() {
+        if !self.interest.is_empty() || !self.presence.is_empty() {
+            return false;
+        }
+        if let Some(durable) = &self.durable {
+            // It is in the store, and comes back from there.
+            return durable.is_settled() && now.since(self.used_at) >= DURABLE_IDLE;
+        }
+        if !self.window.is_empty() {
             return false;
         }
         let Some(options) = options else { return true };

@@ -17,27 +17,30 @@ pub(super) struct Window {
     bytes: usize,
 }
 
-/// What a window knows of publications behind an offset.
-#[derive(Debug, PartialEq)]
-pub(super) enum Since {
-    /// All of them, in order.
-    Complete(Vec<Arc<Publication>>),
-    /// At least one has left the window.
-    Incomplete,
+/// How much of a channel's past stays in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) publications_max: usize,
+    /// The last offset that may leave: what comes behind it is nowhere else yet.
+    pub(super) droppable: u64,
 }
 
 impl Window {
-    pub(super) fn push(&mut self, publication: Arc<Publication>, options: &ChannelOptions) {
+    pub(super) fn push(&mut self, publication: Arc<Publication>, bounds: Bounds) {
         if let Some(last) = self.publications.back() {
             assert!(publication.offset == last.offset + 1, "offsets are contiguous");
         }
         self.bytes += publication.content.bytes.len();
         self.publications.push_back(publication);
-        while self.publications.len() > options.history_size as usize
-            || self.bytes > WINDOW_BYTES_MAX
+        while (self.publications.len() > bounds.publications_max || self.bytes > WINDOW_BYTES_MAX)
+            && self.may_drop(bounds)
         {
             self.pop_oldest();
         }
+    }
+
+    fn may_drop(&self, bounds: Bounds) -> bool {
+        self.publications.front().is_some_and(|oldest| oldest.offset <= bounds.droppable)
     }
 
     fn pop_oldest(&mut self) {
@@ -46,12 +49,13 @@ impl Window {
         }
     }
 
-    /// Forgets what is older than `history_ttl`, and what no longer fits a smaller `history_size`.
-    pub(super) fn trim(&mut self, options: &ChannelOptions, unix_ms: u64) {
+    /// Forgets what is older than `history_ttl`, and what no longer fits smaller bounds.
+    pub(super) fn trim(&mut self, options: &ChannelOptions, bounds: Bounds, unix_ms: u64) {
         let ttl_ms = u64::try_from(options.history_ttl.as_millis()).unwrap_or(u64::MAX);
         while let Some(oldest) = self.publications.front() {
             let too_old = oldest.time_ms.saturating_add(ttl_ms) <= unix_ms;
-            if !too_old && self.publications.len() <= options.history_size as usize {
+            let fits = !too_old && self.publications.len() <= bounds.publications_max;
+            if fits || !self.may_drop(bounds) {
                 break;
             }
             self.pop_oldest();
@@ -73,20 +77,26 @@ impl Window {
         self.bytes
     }
 
-    /// Publications with offsets above `offset`, of a channel that is at `current`.
-    pub(super) fn since(&self, offset: u64, current: u64) -> Since {
-        if offset > current {
-            return Since::Incomplete;
+    /// Forgets everything up to `offset`.
+    pub(super) fn remove_up_to(&mut self, offset: u64) {
+        while self.publications.front().is_some_and(|oldest| oldest.offset <= offset) {
+            self.pop_oldest();
         }
-        let missing = (current - offset) as usize;
-        if missing > self.publications.len() {
-            return Since::Incomplete;
-        }
-        let from = self.publications.len() - missing;
+    }
+
+    pub(super) fn first_offset(&self) -> Option<u64> {
+        self.publications.front().map(|first| first.offset)
+    }
+
+    /// Publications with offsets above `offset`, of a channel that is at `current`: all of them, or
+    /// `None` if at least one has left the window.
+    pub(super) fn since(&self, offset: u64, current: u64) -> Option<Vec<Arc<Publication>>> {
+        let missing = current.checked_sub(offset)? as usize;
+        let from = self.publications.len().checked_sub(missing)?;
         let publications: Vec<_> = self.publications.range(from..).cloned().collect();
         let first = publications.first().map_or(offset + 1, |publication| publication.offset);
         assert!(first == offset + 1, "the window is contiguous up to the channel's offset");
-        Since::Complete(publications)
+        Some(publications)
     }
 
     /// A page of the window.
@@ -109,7 +119,7 @@ impl Window {
 }
 
 /// Publications up to the first that would exceed `bytes_max`; the first of all is always taken.
-fn within<'a>(
+pub(super) fn within<'a>(
     page: impl Iterator<Item = &'a Arc<Publication>>,
     bytes_max: usize,
 ) -> Vec<Arc<Publication>> {
@@ -144,12 +154,20 @@ mod tests {
         Arc::new(Publication { offset, content, publisher: None, tags: None, time_ms })
     }
 
+    fn bounds(options: &ChannelOptions) -> Bounds {
+        Bounds { publications_max: options.history_size as usize, droppable: u64::MAX }
+    }
+
     fn window(offsets: std::ops::RangeInclusive<u64>, options: &ChannelOptions) -> Window {
         let mut window = Window::default();
         for offset in offsets {
-            window.push(publication(offset, offset * 10), options);
+            window.push(publication(offset, offset * 10), bounds(options));
         }
         window
+    }
+
+    fn trim(window: &mut Window, options: &ChannelOptions, unix_ms: u64) {
+        window.trim(options, bounds(options), unix_ms);
     }
 
     fn offsets(publications: &[Arc<Publication>]) -> Vec<u64> {
@@ -160,25 +178,37 @@ mod tests {
     fn recovery_is_complete_or_refused() {
         let options = options(3, 60_000);
         let window = window(1..=5, &options);
-        assert_eq!(window.since(5, 5), Since::Complete(vec![]));
-        let Since::Complete(found) = window.since(2, 5) else { panic!("3, 4 and 5 are there") };
+        assert_eq!(window.since(5, 5), Some(vec![]));
+        let Some(found) = window.since(2, 5) else { panic!("3, 4 and 5 are there") };
         assert_eq!(offsets(&found), [3, 4, 5]);
-        assert_eq!(window.since(1, 5), Since::Incomplete, "2 has left");
-        assert_eq!(window.since(6, 5), Since::Incomplete, "a position from nowhere");
+        assert_eq!(window.since(1, 5), None, "2 has left");
+        assert_eq!(window.since(6, 5), None, "a position from nowhere");
     }
 
     #[test]
     fn age_and_size_both_trim() {
         let mut window = window(1..=5, &options(10, 25));
-        window.trim(&options(10, 25), 50);
+        trim(&mut window, &options(10, 25), 50);
         assert_eq!(offsets(&window.page(&HistoryRequest::default(), 10)), [3, 4, 5]);
-        window.trim(&options(1, 25), 50);
+        trim(&mut window, &options(1, 25), 50);
         assert_eq!(offsets(&window.page(&HistoryRequest::default(), 10)), [5]);
-        window.trim(&options(1, 25), 1000);
+        trim(&mut window, &options(1, 25), 1000);
         assert!(window.is_empty());
         assert_eq!(window.bytes(), 0);
-        assert_eq!(window.since(5, 5), Since::Complete(vec![]));
-        assert_eq!(window.since(4, 5), Since::Incomplete);
+        assert_eq!(window.since(5, 5), Some(vec![]));
+        assert_eq!(window.since(4, 5), None);
+    }
+
+    #[test]
+    fn what_is_nowhere_else_does_not_leave() {
+        let options = options(2, 25);
+        let bounds = Bounds { publications_max: 2, droppable: 1 };
+        let mut window = Window::default();
+        (1..=5).for_each(|offset| window.push(publication(offset, 0), bounds));
+        window.trim(&options, bounds, 1000);
+        assert_eq!(window.first_offset(), Some(2), "only 1 is in the store");
+        window.trim(&options, Bounds { droppable: 4, ..bounds }, 1000);
+        assert_eq!(window.first_offset(), Some(5));
     }
 
     #[test]

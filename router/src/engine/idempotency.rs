@@ -19,6 +19,8 @@ pub(super) struct IdempotencyKeys {
     results: HashMap<Key, Position, foldhash::fast::RandomState>,
     order: VecDeque<(Moment, Key)>,
     forgotten_early: u64,
+    /// Until then there may be keys that are remembered elsewhere and not here.
+    incomplete_until: Option<Moment>,
 }
 
 impl IdempotencyKeys {
@@ -30,17 +32,27 @@ impl IdempotencyKeys {
     pub(super) fn remember(
         &mut self,
         channel: Arc<str>,
-        key: Box<str>,
+        key: &str,
         position: Position,
-        now: Moment,
+        (now, age_ms): (Moment, u64),
     ) {
         if self.order.len() >= IDEMPOTENCY_KEYS_MAX {
+            if let Some((since, _)) = self.order.front() {
+                self.incomplete_until = self.incomplete_until.max(Some(*since + IDEMPOTENCY_TTL));
+            }
             self.forget_oldest();
             self.forgotten_early += 1;
         }
-        let key = (channel, key);
-        self.order.push_back((now, key.clone()));
+        let key = (channel, Box::from(key));
+        let since = Moment::from_millis(now.as_millis().saturating_sub(age_ms));
+        self.order.push_back((since, key.clone()));
         self.results.insert(key, position);
+    }
+
+    /// True if a key that is not here is new. From the first question on, because an earlier run
+    /// may have left keys in the store.
+    pub(super) fn is_complete(&mut self, now: Moment) -> bool {
+        now >= *self.incomplete_until.get_or_insert(now + IDEMPOTENCY_TTL)
     }
 
     /// Forgets what is older than [`IDEMPOTENCY_TTL`].
@@ -77,7 +89,7 @@ mod tests {
         let mut keys = IdempotencyKeys::default();
         let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
         let position = Position { offset: 7, epoch: "e".into() };
-        keys.remember(one.clone(), "k".into(), position.clone(), Moment::ZERO);
+        keys.remember(one.clone(), "k", position.clone(), (Moment::ZERO, 0));
         assert_eq!(keys.find(&one, "k"), Some(&position));
         assert_eq!(keys.find(&other, "k"), None);
         keys.expire(Moment::ZERO + (IDEMPOTENCY_TTL - Duration::from_millis(1)));
@@ -87,15 +99,24 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_run_may_have_left_keys() {
+        let mut keys = IdempotencyKeys::default();
+        assert!(!keys.is_complete(Moment::ZERO));
+        assert!(keys.is_complete(Moment::ZERO + IDEMPOTENCY_TTL));
+    }
+
+    #[test]
     fn the_number_of_keys_is_bounded() {
         let mut keys = IdempotencyKeys::default();
         let channel: Arc<str> = "c".into();
         for number in 0..=IDEMPOTENCY_KEYS_MAX {
-            let key = number.to_string().into_boxed_str();
-            keys.remember(channel.clone(), key, Position::default(), Moment::ZERO);
+            let key = number.to_string();
+            keys.remember(channel.clone(), &key, Position::default(), (Moment::ZERO, 0));
         }
         assert_eq!(keys.results.len(), IDEMPOTENCY_KEYS_MAX);
         assert_eq!(keys.forgotten_early(), 1);
+        assert!(!keys.is_complete(Moment::ZERO + (IDEMPOTENCY_TTL - Duration::from_millis(1))));
+        assert!(keys.is_complete(Moment::ZERO + IDEMPOTENCY_TTL));
         assert!(keys.find(&channel, "0").is_none(), "the oldest went");
     }
 }

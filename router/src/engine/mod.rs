@@ -1,13 +1,17 @@
 //! What a partition decides. No socket, clock, lock, thread or `async`.
 
 mod channel;
+mod durable;
 mod history;
 mod idempotency;
 mod interest;
 mod partition;
 mod pattern;
 mod presence;
+mod queries;
+mod reads;
 mod rpc;
 
 pub use partition::{Action, Counters, Partition, PartitionOptions};
+pub use reads::StoreUnavailable;
 pub use rpc::{Method, Methods};

@@ -15,17 +15,17 @@ use protocol::client::ErrorCode;
 use protocol::ids::{ConnectionId, PartitionId};
 use protocol::limits::HISTORY_PUBLICATIONS_MAX;
 use protocol::link::{
-    Answer, FromRouter, GatewayId, HistoryRequest, Position, Publication, PublishRequest, ReplyTo,
-    Request, RouterReply, SubscribeRequest, Subscribed, ToRouter,
+    Answer, FromRouter, GatewayId, LogEntry, LogProgress, Position, Publication, PublishRequest,
+    ReplyTo, Request, RouterReply, StoreQuestion, SubscribeRequest, Subscribed, ToRouter,
 };
-use protocol::time::Now;
+use protocol::time::{Moment, Now};
 
 use super::channel::Channel;
-use super::history::Since;
+use super::durable::{DurableChannel, LoadState, Log, bounds};
 use super::idempotency::IdempotencyKeys;
 use super::interest::Lag;
-use super::pattern;
 use super::presence::Entry;
+use super::reads::{Missing, bytes_of, missing};
 use super::rpc::Methods;
 use crate::limits;
 
@@ -44,6 +44,8 @@ pub struct PartitionOptions {
     pub recovery_publications_max: u32,
     /// Where its epochs begin: random, different at every start.
     pub seed: u64,
+    /// How far its log was when it was opened; `None`: it has none, and no channel is durable.
+    pub log: Option<LogProgress>,
 }
 
 impl PartitionOptions {
@@ -57,6 +59,7 @@ impl PartitionOptions {
             history_publications_max: HISTORY_PUBLICATIONS_MAX,
             recovery_publications_max: HISTORY_PUBLICATIONS_MAX,
             seed,
+            log: None,
         }
     }
 }
@@ -77,6 +80,18 @@ pub enum Action {
         call: u64,
         /// What to answer.
         result: Result<Answer, ErrorCode>,
+    },
+    /// Append to the log. If there is no room, [`Partition::append_refused`] must follow before
+    /// the next action is taken.
+    Append(Box<LogEntry>),
+    /// Ask the store; [`Partition::store_answered`] takes the answer.
+    AskStore {
+        /// The number of the question.
+        read: u64,
+        /// The channel it is about.
+        channel: Arc<str>,
+        /// The question.
+        question: StoreQuestion,
     },
 }
 
@@ -101,6 +116,14 @@ pub struct Counters {
     pub channels: u64,
     /// Bytes of payload in windows, as of the last sweep of each channel.
     pub window_bytes: u64,
+    /// Durable changes refused because the log failed or had no room.
+    pub log_refused: u64,
+    /// Durable changes answered with an error because nothing confirmed them in time.
+    pub log_overdue: u64,
+    /// Channels read from the store.
+    pub channels_loaded: u64,
+    /// Log entries that the store does not have.
+    pub unstored_entries: u64,
     /// Idempotency keys forgotten before their time.
     pub keys_forgotten_early: u64,
 }
@@ -110,22 +133,28 @@ type Table = HashMap<Arc<str>, usize, foldhash::fast::RandomState>;
 /// One partition.
 #[derive(Debug)]
 pub struct Partition {
-    options: PartitionOptions,
-    channels: Vec<Option<Channel>>,
+    pub(super) options: PartitionOptions,
+    pub(super) channels: Vec<Option<Channel>>,
     channels_free: Vec<usize>,
-    by_name: Table,
-    keys: IdempotencyKeys,
-    actions: VecDeque<Action>,
+    pub(super) by_name: Table,
+    pub(super) keys: IdempotencyKeys,
+    pub(super) log: Option<Box<Log>>,
+    pub(super) actions: VecDeque<Action>,
+    /// Subscriptions that were refused and whose end has not come, with how often.
+    refused: HashMap<(GatewayId, ConnectionId, Arc<str>), u32, foldhash::fast::RandomState>,
+    /// When it was last told something.
+    pub(super) now: Now,
     /// Gateways that were left behind, to be told when there is room.
     lagging: VecDeque<(GatewayId, Arc<str>, Lag)>,
     sweep_next: usize,
     random: u64,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 impl Partition {
     /// An empty partition.
     pub fn new(options: PartitionOptions) -> Self {
+        let log = options.log.map(|progress| Box::new(Log::new(progress)));
         let random = options.seed ^ u64::from(options.id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
             options,
@@ -133,6 +162,9 @@ impl Partition {
             channels_free: Vec::new(),
             by_name: Table::default(),
             keys: IdempotencyKeys::default(),
+            log,
+            refused: HashMap::default(),
+            now: Now::default(),
             actions: VecDeque::new(),
             lagging: VecDeque::new(),
             sweep_next: 0,
@@ -151,6 +183,7 @@ impl Partition {
         let mut counters = self.counters;
         counters.channels = self.by_name.len() as u64;
         counters.keys_forgotten_early = self.keys.forgotten_early();
+        counters.unstored_entries = self.log.as_ref().map_or(0, |log| log.unstored_count() as u64);
         counters
     }
 
@@ -161,19 +194,55 @@ impl Partition {
 
     /// A gateway, or the API, says something. `gateway` is where answers to commands go.
     pub fn handle(&mut self, gateway: GatewayId, message: ToRouter, now: Now) {
-        let ToRouter { channel, reply_to, request } = message;
-        match request {
-            Request::Publish(publish) => self.publish(gateway, channel, reply_to, *publish, now),
-            Request::Subscribe(subscribe) => {
-                self.subscribe(gateway, channel, reply_to, *subscribe, now);
-            }
-            Request::Unsubscribe { connection } => self.unsubscribe(gateway, &channel, connection),
-            other => {
-                let result = self.query(&channel, other, now);
-                self.reply(gateway, channel, reply_to, result);
-            }
+        self.now = now;
+        if let Some(message) = self.hold(gateway, message, now) {
+            self.serve(gateway, message, now);
         }
         self.check_invariants();
+    }
+
+    /// Serves a request whose turn has come.
+    pub(super) fn serve(&mut self, gateway: GatewayId, message: ToRouter, now: Now) {
+        let ToRouter { channel, reply_to, request } = message;
+        let durable = self.durable_index(&channel);
+        match (request, durable) {
+            (Request::Publish(publish), Some(index)) if !publish.skip_history => {
+                if self.log_takes() {
+                    self.publish_durable(gateway, index, reply_to, *publish, now);
+                } else {
+                    self.counters.log_refused += 1;
+                    self.reply(gateway, channel, reply_to, Err(ErrorCode::Internal));
+                }
+            }
+            (Request::Publish(publish), _) => {
+                self.publish(gateway, channel, reply_to, *publish, now);
+            }
+            (Request::Subscribe(subscribe), _) => {
+                self.subscribe(gateway, channel, reply_to, *subscribe, now);
+            }
+            (Request::Unsubscribe { connection }, _) => {
+                self.unsubscribe(gateway, &channel, connection);
+            }
+            (Request::HistoryRemove, Some(index)) => {
+                if self.log_takes() {
+                    self.remove_durable_history(gateway, index, reply_to, now);
+                } else {
+                    self.reply(gateway, channel, reply_to, Err(ErrorCode::Internal));
+                }
+            }
+            (request, _) => self.query((gateway, channel, reply_to), request, now),
+        }
+    }
+
+    /// The channel's place, if it is durable and loaded.
+    pub(super) fn durable_index(&self, name: &str) -> Option<usize> {
+        let index = *self.by_name.get(name)?;
+        let channel = self.channels[index].as_ref()?;
+        channel.durable.is_some().then_some(index)
+    }
+
+    pub(super) fn channel_at(&mut self, index: usize) -> &mut Channel {
+        self.channels[index].as_mut().expect("an index is held only while its channel stays")
     }
 
     /// The next thing to do, until `None`.
@@ -234,7 +303,9 @@ impl Partition {
 
     /// Time passed: forgets what is too old, a part of the channels each time.
     pub fn tick(&mut self, now: Now) {
+        self.now = now;
         self.keys.expire(now.moment);
+        self.answer_overdue(now.moment);
         for _ in 0..limits::SWEEP_CHANNELS_PER_TICK.min(self.channels.len()) {
             self.sweep_next = (self.sweep_next + 1) % self.channels.len();
             self.sweep(self.sweep_next, now);
@@ -247,12 +318,18 @@ impl Partition {
         let options = namespaces.resolve(&channel.name);
         let before = channel.window.bytes() as u64;
         match options {
-            Some(options) => channel.window.trim(options, now.unix_ms),
-            None => channel.window.clear(),
+            Some(options) => {
+                let bounds = bounds(options, channel.durable.as_deref());
+                channel.window.trim(options, bounds, now.unix_ms);
+            }
+            None if channel.durable.is_none() => channel.window.clear(),
+            None => {}
         }
         let after = channel.window.bytes() as u64;
         self.counters.window_bytes = self.counters.window_bytes.saturating_sub(before - after);
         if channel.is_idle(options, now.moment) {
+            let bytes = channel.window.bytes() as u64;
+            self.counters.window_bytes = self.counters.window_bytes.saturating_sub(bytes);
             self.by_name.remove(&channel.name);
             self.channels[index] = None;
             self.channels_free.push(index);
@@ -290,7 +367,7 @@ impl Partition {
         let position = self.append(name, options, keeps, &request, now)?;
         self.counters.publications += 1;
         if let Some(key) = request.idempotency_key {
-            self.keys.remember(name.clone(), key, position.clone(), now.moment);
+            self.keys.remember(name.clone(), &key, position.clone(), (now.moment, 0));
         }
         Ok(position)
     }
@@ -323,7 +400,7 @@ impl Partition {
         let mut grown = 0;
         if keeps {
             let before = channel.window.bytes();
-            channel.window.push(publication.clone(), options);
+            channel.window.push(publication.clone(), bounds(options, None));
             grown = channel.window.bytes() as i64 - before as i64;
         }
         let channel_name = channel.name.clone();
@@ -346,33 +423,57 @@ impl Partition {
         now: Now,
     ) {
         let namespaces = self.options.namespaces.clone();
+        let connection = request.connection;
         let Some(options) = namespaces.resolve(&name) else {
-            return self.reply(gateway, name, reply_to, Err(ErrorCode::UnknownChannel));
+            let question = (gateway, name, reply_to);
+            return self.refuse_subscribe(question, connection, ErrorCode::UnknownChannel);
         };
         let recovery_max = self.options.recovery_publications_max as usize;
         let channel = match self.find_or_make(&name, options.has_history(), now) {
             Ok(channel) => channel,
-            Err(error) => return self.reply(gateway, name, reply_to, Err(error)),
+            Err(error) => {
+                return self.refuse_subscribe((gateway, name, reply_to), connection, error);
+            }
         };
-        channel.interest.add(gateway);
-        let mut answer = Subscribed {
-            position: Position::default(),
-            was_recovering: request.recover.is_some(),
-            recovered: false,
-            publications: Vec::new(),
-        };
+        let mut recovered = None;
         if options.has_history() {
-            channel.window.trim(options, now.unix_ms);
-            answer.position = channel.position.clone();
-            if let Some(publications) = request
-                .recover
-                .as_ref()
-                .and_then(|since| recover(channel, since, recovery_max, request.bytes_max as usize))
-            {
-                answer.recovered = true;
-                answer.publications = publications;
+            let bounds = bounds(options, channel.durable.as_deref());
+            channel.window.trim(options, bounds, now.unix_ms);
+            if let Some(since) = &request.recover {
+                recovered = match missing(channel, since, recovery_max) {
+                    Missing::Complete(publications) => Some(publications),
+                    Missing::Gone => None,
+                    Missing::Stored => {
+                        let index = self.by_name[&name];
+                        return self.recover_stored(index, gateway, reply_to, request);
+                    }
+                };
             }
         }
+        let bytes_max = request.bytes_max as usize;
+        let recovered = recovered.filter(|publications| bytes_of(publications) <= bytes_max);
+        self.subscribed((gateway, name, reply_to), request, recovered, now);
+    }
+
+    /// A subscription begins, with what was missed if that is complete.
+    pub(super) fn subscribed(
+        &mut self,
+        (gateway, name, reply_to): (GatewayId, Arc<str>, ReplyTo),
+        request: SubscribeRequest,
+        recovered: Option<Vec<Arc<Publication>>>,
+        now: Now,
+    ) {
+        let namespaces = self.options.namespaces.clone();
+        let has_history = namespaces.resolve(&name).is_some_and(ChannelOptions::has_history);
+        let Some(channel) = self.find(&name) else { return };
+        channel.used_at = now.moment;
+        channel.interest.add(gateway);
+        let answer = Subscribed {
+            position: if has_history { channel.position.clone() } else { Position::default() },
+            was_recovering: request.recover.is_some(),
+            recovered: recovered.is_some(),
+            publications: recovered.unwrap_or_default(),
+        };
         let key = (gateway, request.connection);
         let visibility = request.visibility;
         let joined =
@@ -391,8 +492,43 @@ impl Partition {
         }
     }
 
-    fn unsubscribe(&mut self, gateway: GatewayId, name: &Arc<str>, connection: ConnectionId) {
-        let Some(channel) = self.find(name) else { return };
+    /// Refuses a subscription. Its end follows in any case, and must not end another one.
+    pub(super) fn refuse_subscribe(
+        &mut self,
+        (gateway, name, reply_to): (GatewayId, Arc<str>, ReplyTo),
+        connection: ConnectionId,
+        error: ErrorCode,
+    ) {
+        *self.refused.entry((gateway, connection, name.clone())).or_default() += 1;
+        self.reply(gateway, name, reply_to, Err(error));
+    }
+
+    fn was_refused(&mut self, subscriber: (GatewayId, ConnectionId, Arc<str>)) -> bool {
+        if self.refused.is_empty() {
+            return false;
+        }
+        let Some(count) = self.refused.get_mut(&subscriber) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.refused.remove(&subscriber);
+        }
+        true
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        gateway: GatewayId,
+        name: &Arc<str>,
+        connection: ConnectionId,
+    ) {
+        if self.was_refused((gateway, connection, name.clone())) {
+            return;
+        }
+        let Some(&index) = self.by_name.get(name) else { return };
+        if self.give_up_subscribing(index, (gateway, connection)) {
+            return;
+        }
+        let channel = self.channel_at(index);
         channel.interest.remove(gateway);
         let left = channel.presence.leave((gateway, connection));
         if let Some(Entry { member, visibility }) = left
@@ -402,7 +538,7 @@ impl Partition {
         }
     }
 
-    fn tell_all(&mut self, name: &Arc<str>, message: impl Fn(Arc<str>) -> FromRouter) {
+    pub(super) fn tell_all(&mut self, name: &Arc<str>, message: impl Fn(Arc<str>) -> FromRouter) {
         let Some(channel) = self.find(name) else { return };
         let channel_name = channel.name.clone();
         let gateways: Vec<GatewayId> = channel.interest.gateways().collect();
@@ -412,91 +548,7 @@ impl Partition {
         }
     }
 
-    fn query(&mut self, name: &Arc<str>, request: Request, now: Now) -> Result<Answer, ErrorCode> {
-        match request {
-            Request::Presence => {
-                let channel = self.find(name);
-                let members =
-                    channel.map_or(Some(Vec::new()), |channel| channel.presence.members());
-                members.map(Answer::Presence).ok_or(ErrorCode::LimitExceeded)
-            }
-            Request::PresenceStats => {
-                let presence = self.find(name).map(|channel| &channel.presence);
-                let clients = presence.map_or(0, |presence| presence.clients_count());
-                let users = presence.map_or(0, |presence| presence.users_count());
-                Ok(Answer::PresenceStats { clients, users })
-            }
-            Request::History(request) => self.history(name, &request, now),
-            Request::Fetch { since } => self.fetch(name, &since),
-            Request::HistoryRemove => {
-                if let Some(channel) = self.find(name) {
-                    let bytes = channel.window.bytes() as u64;
-                    channel.window.clear();
-                    self.counters.window_bytes = self.counters.window_bytes.saturating_sub(bytes);
-                }
-                Ok(Answer::Done)
-            }
-            Request::Rpc(call) => self.options.methods.call(&call, now).map(Answer::Rpc),
-            Request::Channels { from } => Ok(self.list(name, from)),
-            Request::Publish(_) | Request::Subscribe(_) | Request::Unsubscribe { .. } => {
-                unreachable!("`handle` keeps these for itself")
-            }
-        }
-    }
-
-    /// Channels that match, of a part of the table.
-    fn list(&self, pattern: &str, from: u32) -> Answer {
-        let from = (from as usize).min(self.channels.len());
-        let end = self.channels.len().min(from + limits::CHANNELS_SCANNED_MAX);
-        let listened = self.channels[from..end].iter().flatten();
-        let found = listened
-            .filter(|channel| !channel.interest.is_empty())
-            .filter(|channel| pattern::matches(pattern, &channel.name))
-            .map(|channel| (channel.name.clone(), channel.interest.subscriptions_count()))
-            .collect();
-        let next = (end < self.channels.len()).then_some(end as u32);
-        Answer::Channels { found, next }
-    }
-
-    fn history(
-        &mut self,
-        name: &Arc<str>,
-        request: &HistoryRequest,
-        now: Now,
-    ) -> Result<Answer, ErrorCode> {
-        let namespaces = self.options.namespaces.clone();
-        let options = namespaces.resolve(name).ok_or(ErrorCode::UnknownChannel)?;
-        if !options.has_history() {
-            return Err(ErrorCode::NotAvailable);
-        }
-        let limit_max = self.options.history_publications_max as usize;
-        let channel = self.find_or_make(name, true, now)?;
-        channel.window.trim(options, now.unix_ms);
-        if let Some(since) = &request.since
-            && !since.epoch.is_empty()
-            && since.epoch != channel.position.epoch
-        {
-            return Err(ErrorCode::UnrecoverablePosition);
-        }
-        let limit = usize::try_from(request.limit).unwrap_or(limit_max).min(limit_max);
-        let publications = channel.window.page(request, limit);
-        Ok(Answer::History { publications, position: channel.position.clone() })
-    }
-
-    fn fetch(&mut self, name: &Arc<str>, since: &Position) -> Result<Answer, ErrorCode> {
-        let channel = self.find(name).ok_or(ErrorCode::UnrecoverablePosition)?;
-        if channel.position.epoch != since.epoch {
-            return Err(ErrorCode::UnrecoverablePosition);
-        }
-        match channel.window.since(since.offset, channel.position.offset) {
-            Since::Complete(publications) => {
-                Ok(Answer::History { publications, position: channel.position.clone() })
-            }
-            Since::Incomplete => Err(ErrorCode::UnrecoverablePosition),
-        }
-    }
-
-    fn reply(
+    pub(super) fn reply(
         &mut self,
         gateway: GatewayId,
         channel: Arc<str>,
@@ -514,38 +566,30 @@ impl Partition {
         }
     }
 
-    fn find(&mut self, name: &str) -> Option<&mut Channel> {
+    pub(super) fn find(&mut self, name: &str) -> Option<&mut Channel> {
         let index = *self.by_name.get(name)?;
         self.channels[index].as_mut()
     }
 
     /// The channel, made if it is not there; with an epoch if it `counts` offsets.
-    fn find_or_make(
+    pub(super) fn find_or_make(
         &mut self,
         name: &Arc<str>,
         counts: bool,
         now: Now,
     ) -> Result<&mut Channel, ErrorCode> {
-        let index = match self.by_name.get(name) {
-            Some(&index) => index,
-            None => {
-                channels::check_name(name).map_err(|_| ErrorCode::BadRequest)?;
-                if self.by_name.len() >= limits::CHANNELS_PER_PARTITION_MAX {
-                    return Err(ErrorCode::LimitExceeded);
-                }
-                let index = self.channels_free.pop().unwrap_or(self.channels.len());
-                if index == self.channels.len() {
-                    self.channels.push(None);
-                }
-                self.channels[index] = Some(Channel::new(name.clone(), now.moment));
-                self.by_name.insert(name.clone(), index);
-                index
+        if !self.by_name.contains_key(name) {
+            channels::check_name(name).map_err(|_| ErrorCode::BadRequest)?;
+            if self.by_name.len() >= limits::CHANNELS_PER_PARTITION_MAX {
+                return Err(ErrorCode::LimitExceeded);
             }
+        }
+        let index = self.index_of(name, now.moment);
+        let lacks_epoch = |channel: &Channel| {
+            counts && channel.durable.is_none() && channel.position.epoch.is_empty()
         };
-        let has_epoch = |channel: &Channel| !channel.position.epoch.is_empty();
-        let lacks_epoch = counts && !self.channels[index].as_ref().is_some_and(has_epoch);
-        let epoch = lacks_epoch.then(|| self.next_epoch());
-        let channel = self.channels[index].as_mut().expect("the table names taken places");
+        let epoch = lacks_epoch(self.channel_at(index)).then(|| self.next_epoch());
+        let channel = self.channel_at(index);
         if counts {
             channel.used_at = now.moment;
         }
@@ -555,8 +599,51 @@ impl Partition {
         Ok(channel)
     }
 
+    /// The place of a channel, made if it is not there.
+    pub(super) fn index_of(&mut self, name: &Arc<str>, now: Moment) -> usize {
+        if let Some(&index) = self.by_name.get(name) {
+            return index;
+        }
+        let index = self.channels_free.pop().unwrap_or(self.channels.len());
+        if index == self.channels.len() {
+            self.channels.push(None);
+        }
+        let mut channel = Channel::new(name.clone(), now);
+        let options = self.options.namespaces.resolve(name);
+        if options.is_some_and(|options| self.is_durable(options)) {
+            channel.durable = Some(Box::new(DurableChannel::unloaded()));
+        }
+        self.channels[index] = Some(channel);
+        self.by_name.insert(name.clone(), index);
+        index
+    }
+
+    /// New rules may have made a channel durable, or the other way round. Its positions are not
+    /// both, so that it begins a new epoch; offsets go on, because gateways know them.
+    pub(super) fn settle_durability(&mut self, index: usize, wants: bool) {
+        let channel = self.channel_at(index);
+        let durable = match (&channel.durable, wants) {
+            (None, true) => {
+                let offset = channel.position.offset;
+                Some(Box::new(DurableChannel::loaded_at(offset)))
+            }
+            (Some(durable), false)
+                if durable.is_settled() && durable.state == LoadState::Loaded =>
+            {
+                None
+            }
+            _ => return,
+        };
+        let bytes = channel.window.bytes() as u64;
+        channel.durable = durable;
+        channel.window.clear();
+        let epoch = self.next_epoch();
+        self.channel_at(index).position.epoch = epoch;
+        self.counters.window_bytes = self.counters.window_bytes.saturating_sub(bytes);
+    }
+
     /// An epoch that no channel of this partition has had: SplitMix64, written in base 32.
-    fn next_epoch(&mut self) -> Arc<str> {
+    pub(super) fn next_epoch(&mut self) -> Arc<str> {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.random;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -568,31 +655,11 @@ impl Partition {
         text.into()
     }
 
-    fn check_invariants(&self) {
+    pub(super) fn check_invariants(&self) {
         debug_assert_eq!(
             self.by_name.len() + self.channels_free.len(),
             self.channels.len(),
             "every place is either named or free"
         );
-    }
-}
-
-/// Everything behind `since`, or `None`: never a part of it.
-fn recover(
-    channel: &Channel,
-    since: &Position,
-    publications_max: usize,
-    bytes_max: usize,
-) -> Option<Vec<Arc<Publication>>> {
-    // A client that never learned the epoch vouches for its offset alone.
-    if !since.epoch.is_empty() && since.epoch != channel.position.epoch {
-        return None;
-    }
-    match channel.window.since(since.offset, channel.position.offset) {
-        Since::Complete(publications) if publications.len() <= publications_max => {
-            let bytes: usize = publications.iter().map(|one| one.content.bytes.len()).sum();
-            (bytes <= bytes_max).then_some(publications)
-        }
-        _ => None,
     }
 }
