@@ -11,10 +11,12 @@ use gateway::driver::{Incoming, Uplink};
 use gateway::engine::ToPeer;
 use protocol::client::ErrorCode;
 use protocol::ids::{PartitionId, ShardId, partition_of};
-use protocol::link::{Answer, FromRouter, GatewayId, ReplyTo, Request, ToRouter};
+use protocol::link::{Answer, FromRouter, GatewayId, LogEntry, ReplyTo, Request, ToRouter};
 use protocol::time::{Moment, Now};
 use router::engine::{Action, Counters, Partition};
 use shard::lanes::{Class, Endpoint, Inbox};
+
+use super::log::{LogEvent, PartitionLog};
 
 /// What travels between shards.
 #[derive(Debug)]
@@ -83,6 +85,7 @@ pub struct LocalBus {
     calls: Inbox<RouterCall>,
     waiting: Waiting,
     next_call: u64,
+    log: Option<Box<dyn PartitionLog>>,
     now: Moment,
     tick_at: Moment,
 }
@@ -125,9 +128,16 @@ impl LocalBus {
             calls,
             waiting: Waiting::default(),
             next_call: 0,
+            log: None,
             now: Moment::ZERO,
             tick_at: Moment::ZERO,
         }
+    }
+
+    /// With a log for the partitions that were made with one.
+    pub fn with_log(mut self, log: Box<dyn PartitionLog>) -> Self {
+        self.log = Some(log);
+        self
     }
 
     fn here(&self) -> GatewayId {
@@ -156,7 +166,44 @@ impl LocalBus {
                     self.incoming.push_back(Incoming::FromRouter(message));
                 }
                 Some(Action::Tell { gateway, message }) => self.tell(id, gateway, message),
+                Some(Action::Append(entry)) => self.append(id, *entry),
+                Some(Action::AskStore { read, channel, question }) => {
+                    self.log_mut().ask(id, read, channel, question);
+                }
             }
+        }
+    }
+
+    fn log_mut(&mut self) -> &mut dyn PartitionLog {
+        self.log.as_deref_mut().expect("partitions with a log are given one")
+    }
+
+    fn append(&mut self, id: PartitionId, entry: LogEntry) {
+        let sequence = entry.sequence;
+        if self.log_mut().append(entry).is_err() {
+            let partition = self.partitions[usize::from(id.0)].as_mut().expect("hosted here");
+            partition.append_refused(sequence);
+        }
+    }
+
+    /// Tells partitions what became of their entries and questions.
+    fn take_log(&mut self, now: Now) {
+        while let Some(event) = self.log.as_mut().and_then(|log| log.next_event()) {
+            let (LogEvent::Progress(id, _)
+            | LogEvent::Failed { partition: id, .. }
+            | LogEvent::Available(id)
+            | LogEvent::Answered { partition: id, .. }) = event;
+            let partition = self.partitions[usize::from(id.0)].as_mut();
+            let partition = partition.expect("a log speaks of partitions that are hosted here");
+            match event {
+                LogEvent::Progress(_, progress) => partition.log_progress(progress, now),
+                LogEvent::Failed { is_available, .. } => partition.log_failed(is_available),
+                LogEvent::Available(_) => partition.log_available(),
+                LogEvent::Answered { read, answer, .. } => {
+                    partition.store_answered(read, answer, now);
+                }
+            }
+            self.drain(id);
         }
     }
 
@@ -323,6 +370,7 @@ impl Uplink for LocalBus {
     fn turn(&mut self, now: Now) {
         self.now = now.moment;
         self.retry_overflow();
+        self.take_log(now);
         self.take_lanes(now);
         self.take_calls(now);
         self.room_again();
@@ -338,7 +386,11 @@ impl Uplink for LocalBus {
     }
 
     fn has_work(&self) -> bool {
-        !self.incoming.is_empty() || !self.endpoint.is_empty() || !self.calls.is_empty()
+        let log_speaks = self.log.as_ref().is_some_and(|log| log.has_events());
+        !self.incoming.is_empty()
+            || !self.endpoint.is_empty()
+            || !self.calls.is_empty()
+            || log_speaks
     }
 
     fn lane_depth(&self) -> usize {

@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod bus;
 pub mod http;
+pub mod log;
 pub mod metrics;
 mod page;
 pub mod service;
