@@ -1,0 +1,475 @@
+//! Start and end: lock, replay, threads; drain, seal, sync.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc as blocking;
+use std::thread::{Builder, JoinHandle};
+
+use protocol::channels::Namespaces;
+use protocol::ids::PartitionId;
+use protocol::link::LogEntry;
+use tokio::sync::{oneshot, watch};
+
+use super::appender::Appender;
+use super::board::Board;
+use super::counters::Counters;
+use super::directory::{Directory, DirectoryError};
+use super::follower::{Follower, FollowerParts};
+use super::journal::{Journal, JournalStart};
+use super::reader::{Questions, StoreReader};
+use super::replaying::{ReadError, ReadJournal, TornTail, read_journal};
+use super::shared::{Append, Clock, Shared, wall_clock};
+use crate::engine::record;
+use crate::files::{Files, StdFiles, UringFiles};
+use crate::limits::{
+    APPENDS_WAITING_MAX, PARTITIONS_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN,
+    UNSTORED_BYTES_DEFAULT,
+};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{StoreError, StorePosition};
+
+/// What the journal writes through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JournalIo {
+    /// io_uring if the kernel lets us, `std::fs` otherwise; the log says which.
+    #[default]
+    Auto,
+    /// io_uring, or no start.
+    Uring,
+    /// `std::fs`.
+    Standard,
+}
+
+/// How to open a data directory.
+#[derive(Clone)]
+pub struct PersistenceOptions {
+    /// The data directory. It is made if it is not there.
+    pub directory: PathBuf,
+    /// Partitions of the router; fixed for the life of the directory.
+    pub partitions_count: u16,
+    /// Options of channels, for retention.
+    pub namespaces: Arc<Namespaces>,
+    /// What the journal writes through.
+    pub journal_io: JournalIo,
+    /// Size of one segment of the journal, in bytes; so much is preallocated, twice under load.
+    pub segment_bytes: u64,
+    /// Bytes of entries that may wait for the store. Beyond it appends are refused; so much memory
+    /// a restart takes at most, and a little more on disk.
+    pub unstored_bytes_max: u64,
+    /// Milliseconds since the Unix epoch, for ages.
+    pub clock: Clock,
+}
+
+impl PersistenceOptions {
+    /// The defaults for a directory.
+    pub fn new(directory: impl Into<PathBuf>, partitions_count: u16) -> Self {
+        Self {
+            directory: directory.into(),
+            partitions_count,
+            namespaces: Arc::default(),
+            journal_io: JournalIo::Auto,
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
+            unstored_bytes_max: UNSTORED_BYTES_DEFAULT,
+            clock: wall_clock(),
+        }
+    }
+}
+
+impl fmt::Debug for PersistenceOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PersistenceOptions")
+            .field("directory", &self.directory)
+            .field("partitions_count", &self.partitions_count)
+            .field("journal_io", &self.journal_io)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a data directory was not opened. Nothing in it was changed beyond what was missing.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The options contradict a limit.
+    Options(&'static str),
+    /// The directory cannot be used.
+    Directory(DirectoryError),
+    /// The database cannot be used.
+    Store(StoreError),
+    /// The journal cannot be read.
+    Journal(ReadError),
+    /// The journal cannot be written.
+    Write(io::Error),
+    /// A thread or its runtime did not start.
+    Thread(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Options(sentence) => f.write_str(sentence),
+            Self::Directory(error) => write!(f, "{error}"),
+            Self::Store(error) => write!(f, "{error}"),
+            Self::Journal(error) => write!(f, "{error}"),
+            Self::Write(error) => write!(
+                f,
+                "the journal cannot be written: {error}; free space or repair the disk, nothing \
+                 was lost"
+            ),
+            Self::Thread(error) => write!(f, "a thread of the journal did not start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<DirectoryError> for OpenError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error)
+    }
+}
+
+/// What was found in a directory.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The last sequence of every partition, by its number. All of it is synced.
+    pub sequences: Vec<u64>,
+    /// Entries that are not in the store yet, in the order of the log.
+    pub entries: Vec<LogEntry>,
+    /// What was cut, if the power went during a write.
+    pub torn: Option<TornTail>,
+}
+
+/// An open data directory.
+#[derive(Debug)]
+pub struct Opened {
+    /// Keeps it open.
+    pub persistence: Persistence,
+    /// The way into the journal.
+    pub appender: Appender,
+    /// How far it is.
+    pub board: Arc<Board>,
+    /// Questions to the store.
+    pub reader: StoreReader,
+    /// What was found.
+    pub recovered: Recovered,
+}
+
+/// The threads and the lock. Dropping it is a shutdown too.
+#[derive(Debug)]
+pub struct Persistence {
+    shared: Arc<Shared>,
+    namespaces: watch::Sender<Arc<Namespaces>>,
+    is_uring: bool,
+    threads: Vec<JoinHandle<()>>,
+    _directory: Directory,
+}
+
+impl Persistence {
+    /// Numbers for operators.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.shared.counters.clone()
+    }
+
+    /// Bytes of entries that were appended and are not in the store.
+    pub fn unstored_bytes(&self) -> u64 {
+        self.shared.unstored_bytes()
+    }
+
+    /// Does the journal write through io_uring?
+    pub fn is_uring(&self) -> bool {
+        self.is_uring
+    }
+
+    /// From now on, retention goes by these options.
+    pub fn set_namespaces(&self, namespaces: Arc<Namespaces>) {
+        self.namespaces.send_replace(namespaces);
+    }
+
+    /// Writes what waits, seals and syncs the journal, stores what it can within
+    /// [`SHUTDOWN_STORE_TIME`](crate::limits::SHUTDOWN_STORE_TIME), and gives the directory back.
+    pub fn shutdown(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.shared.close();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked said so; what was acknowledged is on disk.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Persistence {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Opens a data directory: locks it, replays its journal, and starts the two threads.
+///
+/// # Errors
+///
+/// One sentence that says what is wrong and how to mend it.
+pub fn open(options: PersistenceOptions) -> Result<Opened, OpenError> {
+    check(&options)?;
+    let directory = Directory::open(&options.directory, options.partitions_count)?;
+    let salt = directory.format().salt;
+    let store = StoreThread::start(&directory)?;
+    let source = StdFiles::new(directory.journal());
+    let position = store.position.clone();
+    let read = read_journal(&source, salt, position.batch, position.sequences.clone())
+        .map_err(OpenError::Journal)?;
+    let shared = Shared::new(
+        Board::new(options.partitions_count),
+        APPENDS_WAITING_MAX,
+        options.unstored_bytes_max,
+    );
+    let shared = Arc::new(shared);
+    let prepared = Prepare {
+        salt,
+        partitions_count: options.partitions_count,
+        segment_bytes: options.segment_bytes,
+        checkpoint: position.batch,
+        stored: &position.sequences,
+    };
+    let (start, unproven) = prepare(&shared, &read, &prepared);
+    let (journal, is_uring) =
+        start_journal(&options, source.clone(), shared.clone(), start, unproven)?;
+    let (reader, questions) = StoreReader::new(shared.counters.clone());
+    let (namespaces, watch) = watch::channel(options.namespaces.clone());
+    let parts = |store| FollowerParts {
+        store,
+        position,
+        source,
+        shared: shared.clone(),
+        namespaces: watch,
+        clock: options.clock.clone(),
+        salt,
+    };
+    let store = store.follow(parts, questions)?;
+    shared.board.set_available(true);
+    shared.board.announce();
+    let sequences = sequences_of(&read.replayed.sequences, options.partitions_count);
+    let recovered = Recovered { sequences, entries: read.replayed.entries, torn: read.torn };
+    tracing::info!(
+        directory = %options.directory.display(),
+        io_uring = is_uring,
+        entries = recovered.entries.len(),
+        "the journal is open"
+    );
+    Ok(Opened {
+        appender: Appender::new(shared.clone()),
+        board: shared.board.clone(),
+        reader,
+        recovered,
+        persistence: Persistence {
+            shared,
+            namespaces,
+            is_uring,
+            threads: vec![journal, store],
+            _directory: directory,
+        },
+    })
+}
+
+fn check(options: &PersistenceOptions) -> Result<(), OpenError> {
+    if options.partitions_count == 0 || options.partitions_count > PARTITIONS_MAX {
+        return Err(OpenError::Options("a journal serves 1 to 4096 partitions"));
+    }
+    if options.segment_bytes < SEGMENT_BYTES_MIN {
+        return Err(OpenError::Options("a segment of the journal has at least 4096 bytes"));
+    }
+    Ok(())
+}
+
+/// What a journal is prepared with.
+pub(super) struct Prepare<'a> {
+    pub(super) salt: u64,
+    pub(super) partitions_count: u16,
+    pub(super) segment_bytes: u64,
+    pub(super) checkpoint: u64,
+    pub(super) stored: &'a BTreeMap<u16, u64>,
+}
+
+/// Puts on the board, and into the counts, what the replay found.
+pub(super) fn prepare(
+    shared: &Shared,
+    read: &ReadJournal,
+    with: &Prepare<'_>,
+) -> (JournalStart, Vec<Append>) {
+    let replayed = &read.replayed;
+    for (partition, sequence) in &replayed.sequences {
+        shared.board.set_synced(*partition, *sequence);
+    }
+    for (partition, sequence) in with.stored {
+        shared.board.set_stored(*partition, *sequence);
+    }
+    shared.recover(replayed.entry_bytes);
+    shared.set_checkpoint(with.checkpoint);
+    shared.synced_entries.store(replayed.entries.len() as u64, Ordering::Relaxed);
+    shared.spans().extend(replayed.spans.iter().copied());
+    let proven = replayed.entries.len() - replayed.unproven;
+    let unproven = replayed.entries[proven..].iter().map(|entry| {
+        let mut body = Vec::new();
+        record::encode(entry, &mut body);
+        Append {
+            term: shared.board.term(),
+            partition: entry.partition.0,
+            sequence: entry.sequence,
+            body_crc: crc32c::crc32c(&body),
+            body,
+        }
+    });
+    let start = JournalStart {
+        salt: with.salt,
+        end: replayed.end,
+        segments: read.segments,
+        sequences: sequences_of(&replayed.sequences, with.partitions_count),
+        segment_bytes: with.segment_bytes,
+    };
+    (start, unproven.collect())
+}
+
+fn sequences_of(found: &BTreeMap<u16, u64>, partitions_count: u16) -> Vec<u64> {
+    let last = |partition| found.get(&PartitionId(partition).0).copied().unwrap_or(0);
+    (0..partitions_count).map(last).collect()
+}
+
+fn start_journal(
+    options: &PersistenceOptions,
+    files: StdFiles,
+    shared: Arc<Shared>,
+    start: JournalStart,
+    unproven: Vec<Append>,
+) -> Result<(JoinHandle<()>, bool), OpenError> {
+    let (ready, is_ready) = blocking::channel();
+    let journal_io = options.journal_io;
+    let body = move || {
+        let uring = match journal_io {
+            JournalIo::Standard => None,
+            JournalIo::Auto | JournalIo::Uring => {
+                match tokio_uring::Runtime::new(&tokio_uring::builder()) {
+                    Ok(runtime) => Some(runtime),
+                    Err(error) if journal_io == JournalIo::Uring => {
+                        let _ = ready.send(Err(OpenError::Thread(error)));
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no io_uring; the journal writes through std::fs");
+                        None
+                    }
+                }
+            }
+        };
+        match uring {
+            Some(runtime) => {
+                let journal = Journal::new(UringFiles::new(files), shared, start, unproven);
+                runtime.block_on(live(journal, ready, true));
+            }
+            None => {
+                let journal = Journal::new(files, shared, start, unproven);
+                match runtime() {
+                    Ok(runtime) => runtime.block_on(live(journal, ready, false)),
+                    Err(error) => drop(ready.send(Err(OpenError::Thread(error)))),
+                }
+            }
+        }
+    };
+    let thread =
+        Builder::new().name("journal".to_owned()).spawn(body).map_err(OpenError::Thread)?;
+    match is_ready.recv() {
+        Ok(Ok(is_uring)) => Ok((thread, is_uring)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(OpenError::Thread(io::Error::other("the journal's thread panicked"))),
+    }
+}
+
+async fn live<F: Files>(
+    mut journal: Journal<F>,
+    ready: blocking::Sender<Result<bool, OpenError>>,
+    is_uring: bool,
+) {
+    match journal.begin().await {
+        Ok(()) => {
+            // If nobody listens the start has failed elsewhere, and the journal is closed.
+            let _ = ready.send(Ok(is_uring));
+            journal.run().await;
+        }
+        Err(error) => {
+            let _ = ready.send(Err(OpenError::Write(error)));
+        }
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_time().build()
+}
+
+type Start = (FollowerParts<SqliteStore, StdFiles>, Questions);
+
+/// The store's thread, which opens the database first and then waits to be told what to follow.
+struct StoreThread {
+    thread: JoinHandle<()>,
+    position: StorePosition,
+    store: blocking::Receiver<SqliteStore>,
+    start: blocking::Sender<Start>,
+}
+
+impl StoreThread {
+    fn start(directory: &Directory) -> Result<Self, OpenError> {
+        let path = directory.store();
+        let (opened, is_opened) = blocking::channel();
+        let (to_open, store) = blocking::channel();
+        let (start, is_started) = blocking::channel::<Start>();
+        let body = move || {
+            let runtime = match runtime() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(opened.send(Err(OpenError::Thread(error)))),
+            };
+            match runtime.block_on(SqliteStore::open(&path)) {
+                Ok(store) => {
+                    let position = store.position().clone();
+                    let _ = to_open.send(store);
+                    let _ = opened.send(Ok(position));
+                }
+                Err(error) => return drop(opened.send(Err(OpenError::Store(error)))),
+            }
+            let Ok((parts, questions)) = is_started.recv() else { return };
+            let clock = parts.clock.clone();
+            runtime.block_on(async move {
+                let (closing, is_closing) = oneshot::channel();
+                let serving = tokio::spawn(questions.serve(path, clock, is_closing));
+                let store = Follower::new(parts).run().await;
+                drop(closing);
+                let _ = serving.await;
+                if let Err(error) = store.close().await {
+                    tracing::warn!(%error, "the store was not closed in order");
+                }
+            });
+        };
+        let thread =
+            Builder::new().name("store".to_owned()).spawn(body).map_err(OpenError::Thread)?;
+        let position = match is_opened.recv() {
+            Ok(position) => position?,
+            Err(_) => {
+                return Err(OpenError::Thread(io::Error::other("the store's thread panicked")));
+            }
+        };
+        Ok(Self { thread, position, store, start })
+    }
+
+    fn follow(
+        self,
+        parts: impl FnOnce(SqliteStore) -> FollowerParts<SqliteStore, StdFiles>,
+        questions: Questions,
+    ) -> Result<JoinHandle<()>, OpenError> {
+        let gone = || OpenError::Thread(io::Error::other("the store's thread panicked"));
+        let store = self.store.recv().map_err(|_| gone())?;
+        self.start.send((parts(store), questions)).map_err(|_| gone())?;
+        Ok(self.thread)
+    }
+}

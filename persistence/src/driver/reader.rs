@@ -1,0 +1,115 @@
+//! Questions to the store, from any thread.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use protocol::link::{StoreAnswer, StoreQuestion};
+use tokio::sync::{mpsc, oneshot};
+
+use super::counters::Counters;
+use super::shared::Clock;
+use crate::limits::QUESTIONS_WAITING_MAX;
+use crate::store::StoreError;
+use crate::store::read::Reader;
+
+/// Called with the answer, by the store's thread: it must only pass it on.
+pub type OnAnswer = Box<dyn FnOnce(Result<StoreAnswer, StoreError>) + Send>;
+
+struct Question {
+    channel: Arc<str>,
+    question: StoreQuestion,
+    on_answer: OnAnswer,
+}
+
+/// Asks the store. Clones ask the same one.
+#[derive(Clone)]
+pub struct StoreReader {
+    questions: mpsc::Sender<Question>,
+    counters: Arc<Counters>,
+}
+
+/// The other end.
+pub(crate) struct Questions {
+    questions: mpsc::Receiver<Question>,
+}
+
+impl StoreReader {
+    pub(crate) fn new(counters: Arc<Counters>) -> (Self, Questions) {
+        let (sender, receiver) = mpsc::channel(QUESTIONS_WAITING_MAX);
+        (Self { questions: sender, counters }, Questions { questions: receiver })
+    }
+
+    /// Asks about a channel; never waits. `on_answer` is called once: from the store's thread, or at
+    /// once and from this one if too many questions wait or the store is closed.
+    ///
+    /// The answer is as of a moment at or behind the `stored` that the board showed when it was
+    /// asked.
+    pub fn ask(&self, channel: Arc<str>, question: StoreQuestion, on_answer: OnAnswer) {
+        let refused = match self.questions.try_send(Question { channel, question, on_answer }) {
+            Ok(()) => return,
+            Err(refused) => refused,
+        };
+        self.counters.questions_refused.add(1);
+        match refused {
+            mpsc::error::TrySendError::Full(question) => {
+                (question.on_answer)(Err(StoreError::Busy));
+            }
+            mpsc::error::TrySendError::Closed(question) => {
+                (question.on_answer)(Err(StoreError::Closed));
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for StoreReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreReader").finish_non_exhaustive()
+    }
+}
+
+impl Questions {
+    /// Answers until nobody can ask any more, or the store closes. A connection that failed is
+    /// opened again for the next question.
+    pub(crate) async fn serve(
+        mut self,
+        path: PathBuf,
+        clock: Clock,
+        mut closing: oneshot::Receiver<()>,
+    ) {
+        let mut reader = None;
+        loop {
+            let next = tokio::select! {
+                next = self.questions.recv() => next,
+                _ = &mut closing => None,
+            };
+            let Some(Question { channel, question, on_answer }) = next else { break };
+            let answer = match &mut reader {
+                Some(open) => answer(open, &channel, &question, &clock).await,
+                None => match Reader::open(&path).await {
+                    Ok(opened) => {
+                        let open = reader.insert(opened);
+                        answer(open, &channel, &question, &clock).await
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            if matches!(answer, Err(StoreError::Database(_))) {
+                reader = None;
+            }
+            on_answer(answer);
+        }
+        self.questions.close();
+        while let Some(question) = self.questions.recv().await {
+            (question.on_answer)(Err(StoreError::Closed));
+        }
+    }
+}
+
+async fn answer(
+    reader: &mut Reader,
+    channel: &str,
+    question: &StoreQuestion,
+    clock: &Clock,
+) -> Result<StoreAnswer, StoreError> {
+    reader.answer(channel, question, clock()).await
+}

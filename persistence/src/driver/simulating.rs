@@ -1,0 +1,115 @@
+//! A journal without threads and without a store, turned by hand: for tests and the simulation.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::appender::Appender;
+use super::board::Board;
+use super::journal::Journal;
+use super::open::{Prepare, prepare};
+use super::replaying::{ReadError, ReadJournal, read_journal};
+use super::shared::Shared;
+use crate::files::{Files, SegmentSource};
+
+/// A journal that is turned by hand.
+pub struct OpenedJournal<F: Files> {
+    /// Its writing side; [`Journal::turn`] does what there is to do.
+    pub journal: Journal<F>,
+    /// The way into it.
+    pub appender: Appender,
+    /// How far it is.
+    pub board: Arc<Board>,
+    /// What was found.
+    pub found: ReadJournal,
+    shared: Arc<Shared>,
+}
+
+/// What a journal is opened with.
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    /// Part of every checksum.
+    pub salt: u64,
+    /// Partitions of the router.
+    pub partitions_count: u16,
+    /// Size of one segment, in bytes.
+    pub segment_bytes: u64,
+    /// Bytes of entries that may wait for the store.
+    pub unstored_bytes_max: u64,
+    /// The last batch in the store.
+    pub checkpoint: u64,
+    /// The last sequence of each partition in the store.
+    pub sequences: BTreeMap<u16, u64>,
+}
+
+/// Why a journal was not opened.
+#[derive(Debug)]
+pub enum OpenJournalError {
+    /// It cannot be read.
+    Read(ReadError),
+    /// It cannot be written.
+    Write(io::Error),
+}
+
+/// Replays a journal and opens it for appends.
+///
+/// # Errors
+///
+/// It cannot be read or written.
+pub async fn open_journal<F: Files + SegmentSource + Clone>(
+    files: &F,
+    options: JournalOptions,
+) -> Result<OpenedJournal<F>, OpenJournalError> {
+    let stored = options.sequences.clone();
+    let read = read_journal(files, options.salt, options.checkpoint, options.sequences);
+    let found = read.map_err(OpenJournalError::Read)?;
+    let shared = Arc::new(Shared::new(
+        Board::new(options.partitions_count),
+        1024,
+        options.unstored_bytes_max,
+    ));
+    let (start, unproven) = prepare(
+        &shared,
+        &found,
+        &Prepare {
+            salt: options.salt,
+            partitions_count: options.partitions_count,
+            segment_bytes: options.segment_bytes,
+            checkpoint: options.checkpoint,
+            stored: &stored,
+        },
+    );
+    let mut journal = Journal::new(files.clone(), shared.clone(), start, unproven);
+    journal.begin().await.map_err(OpenJournalError::Write)?;
+    shared.board.set_available(true);
+    Ok(OpenedJournal {
+        journal,
+        appender: Appender::new(shared.clone()),
+        board: shared.board.clone(),
+        found,
+        shared,
+    })
+}
+
+impl<F: Files> OpenedJournal<F> {
+    /// Everything up to a batch is in the store, which took so many bytes of entries.
+    pub fn stored(&self, batch: u64, bytes: u64) {
+        self.shared.set_checkpoint(batch);
+        self.shared.release(bytes);
+    }
+
+    /// From now on nothing is appended; turns go on until [`Turn::Done`](super::journal::Turn).
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Bytes of entries that were appended and are not in the store.
+    pub fn unstored_bytes(&self) -> u64 {
+        self.shared.unstored_bytes()
+    }
+
+    /// The last synced batch of each segment that is there.
+    pub fn last_batches(&self) -> Vec<(u64, u64)> {
+        self.shared.spans().iter().map(|span| (span.segment, span.last_batch)).collect()
+    }
+}

@@ -1,0 +1,9 @@
+//! What the journal means: bytes of entries and segments, where the next write goes, what replay
+//! may cut and must refuse, what retention forgets. No file, clock, thread or lock.
+
+mod bytes;
+pub mod record;
+pub mod replay;
+pub mod retention;
+pub mod segment;
+pub mod writer;

@@ -1,0 +1,131 @@
+//! Segments through `std::fs`: every call blocks the journal's thread, which has nothing else to do.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::{Files, SegmentFile, SegmentSource, segment_name, segment_number};
+
+/// Segments in a folder.
+#[derive(Clone, Debug)]
+pub struct StdFiles {
+    folder: PathBuf,
+}
+
+impl StdFiles {
+    /// The segments in `folder`, which is there.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.folder.join(segment_name(number))
+    }
+
+    pub(super) fn create_blocking(&self, number: u64, bytes: u64) -> io::Result<File> {
+        let path = self.path(number);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path)?;
+        let allocated = match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            // Some file systems cannot reserve space. There the write says whether there is any.
+            Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
+            other => other.map_err(io::Error::from),
+        };
+        if let Err(error) = allocated {
+            // A file of half the size would hold the space that somebody needs to free.
+            drop(file);
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    pub(super) fn delete_blocking(&self, number: u64) -> io::Result<()> {
+        match std::fs::remove_file(self.path(number)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    pub(super) fn sync_directory_blocking(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+impl SegmentFile for File {
+    async fn write_at(&self, bytes: Vec<u8>, position: u64) -> (io::Result<()>, Vec<u8>) {
+        // One call, not `write_all_at`: a short write is a failure and takes the segment with it.
+        let result = match FileExt::write_at(self, &bytes, position) {
+            Ok(count) if count == bytes.len() => Ok(()),
+            Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+            Err(error) => Err(error),
+        };
+        (result, bytes)
+    }
+
+    async fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+}
+
+impl Files for StdFiles {
+    type File = File;
+
+    async fn create(&self, number: u64, bytes: u64) -> io::Result<File> {
+        self.create_blocking(number, bytes)
+    }
+
+    async fn delete(&self, number: u64) -> io::Result<()> {
+        self.delete_blocking(number)
+    }
+
+    async fn sync_directory(&self) -> io::Result<()> {
+        self.sync_directory_blocking()
+    }
+
+    async fn pause(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+impl SegmentSource for StdFiles {
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(self.folder())? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(segment_number).ok_or_else(|| {
+                let sentence = format!("{} is no segment of the journal", name.to_string_lossy());
+                io::Error::new(io::ErrorKind::InvalidData, sentence)
+            })?;
+            numbers.push(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn read(&self, number: u64, position: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let file = File::open(self.path(number))?;
+        let there = file.metadata()?.len().saturating_sub(position).min(bytes_max);
+        let mut bytes = vec![0; usize::try_from(there).unwrap_or(usize::MAX)];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match file.read_at(&mut bytes[filled..], position + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+}

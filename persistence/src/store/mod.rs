@@ -1,0 +1,92 @@
+//! Where entries go when they leave the journal.
+//!
+//! The seam: what the follower needs of a store. One machine has SQLite.
+
+pub mod read;
+pub mod retain;
+pub mod sqlite;
+mod statements;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+
+use protocol::channels::Namespaces;
+use protocol::link::LogEntry;
+
+/// Why the store did not do what it was asked to.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The database refused. Ask again: nothing of a transaction was kept.
+    Database(sqlx::Error),
+    /// A row is not what this version writes. Asking again does not help.
+    Row(&'static str),
+    /// The database was written by a later version.
+    Newer {
+        /// The version it names.
+        version: i64,
+    },
+    /// The checkpoint is not where we left it: somebody else writes to the database.
+    Checkpoint {
+        /// Where we left it.
+        expected: u64,
+    },
+    /// Too many questions wait.
+    Busy,
+    /// The store is closed.
+    Closed,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(error) => write!(f, "the database says: {error}"),
+            Self::Row(what) => write!(f, "the database holds {what} that this version cannot read"),
+            Self::Newer { version } => write!(
+                f,
+                "store.sqlite has schema {version}, which a later version wrote; run that version"
+            ),
+            Self::Checkpoint { expected } => write!(
+                f,
+                "the checkpoint of store.sqlite is not {expected}: another program writes to it"
+            ),
+            Self::Busy => f.write_str("too many questions wait for the store"),
+            Self::Closed => f.write_str("the store is closed"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// How far a store is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorePosition {
+    /// The last batch of the journal in it.
+    pub batch: u64,
+    /// The last sequence of each partition in it.
+    pub sequences: BTreeMap<u16, u64>,
+}
+
+/// What the follower needs of a store.
+pub trait Store: Send {
+    /// Writes entries, in the order of the log, and with them the batch up to which they reach: all
+    /// in one transaction. Entries that are already there change nothing.
+    fn apply(
+        &mut self,
+        entries: &[LogEntry],
+        batch: u64,
+    ) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Forgets a little of what is too old, and returns how many rows.
+    fn retain(
+        &mut self,
+        namespaces: &Namespaces,
+        unix_ms: u64,
+    ) -> impl Future<Output = Result<u64, StoreError>>;
+}
