@@ -27,7 +27,10 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The body of a request must be complete within this time of its head.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection that only speaks HTTP may be idle between requests.
+/// A client must read its last answer at this rate, and has [`LINGER_TIMEOUT`] beside.
+pub const RESPONSE_BYTES_PER_SECOND_MIN: u32 = 256 * KIB;
+/// How long a connection that only speaks HTTP may be idle between requests, and how long the
+/// service may take for one.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sends in one turn: at about 5 µs each, a turn takes little more than a millisecond.
@@ -47,7 +50,9 @@ pub const INBOX_MESSAGES_PER_TURN: usize = 256;
 pub const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// After accepting stopped for want of descriptors, it is tried again after this time.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
-/// Bytes that a client may send behind a request that is not answered yet.
+/// When a client has sent this much behind a request that is not answered yet, no more is read
+/// until it is. What the kernel has handed over by then is kept: at most the shard's receive
+/// buffers.
 pub const PIPELINED_BYTES_MAX: usize = 16 * KIB as usize;
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;

@@ -252,14 +252,24 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             let next = self.actions.pop_front().or_else(|| self.parts.engine.poll_action());
             let Some(action) = next else { return };
             match action {
-                Action::Receive(connection) => self.parts.io.receive(connection),
+                Action::Receive(connection) if self.parts.engine.is_open(connection) => {
+                    self.parts.io.receive(connection);
+                }
+                Action::Pause(connection) if self.parts.engine.is_open(connection) => {
+                    self.parts.io.pause(connection);
+                }
+                Action::Receive(_) | Action::Pause(_) => {}
                 Action::ShutdownWrite(connection) => self.parts.io.shutdown_write(connection),
                 Action::Cut(connection) => {
                     self.readers[connection.slot().index()] = Reader::Silent;
                     self.parts.io.close(connection);
                 }
                 Action::Become { connection, .. } => {
-                    self.readers[connection.slot().index()] = Reader::Silent;
+                    let was_paused = self.readers[connection.slot().index()].silence();
+                    if was_paused {
+                        // What the client still sends is thrown away: its end must be seen.
+                        self.actions.push_front(Action::Receive(connection));
+                    }
                 }
                 Action::ToRouter(message) => self.parts.uplink.to_router(message, now),
                 Action::ToPeer { shard, message } => self.parts.uplink.to_peer(shard, message),
@@ -312,11 +322,11 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             return;
         }
         let reader = &mut self.readers[connection.slot().index()];
-        let mut held = reader.answered();
         let engine = &mut self.parts.engine;
         let actions = &mut self.actions;
-        let outcome = reader.read(&mut held, &mut Reading { connection, engine, actions, now });
+        let outcome = reader.read_on(&mut Reading { connection, engine, actions, now });
         self.conclude(outcome, now);
+        self.tell(Event::ReadOn { connection }, now);
     }
 
     fn take_uplink(&mut self, now: Now) {

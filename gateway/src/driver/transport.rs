@@ -26,12 +26,20 @@ pub(super) enum Reader {
     /// A request whose body is on its way.
     Body(Box<PartialCall>),
     /// A request is with the service; what follows waits here.
-    Waiting(Vec<u8>),
+    Waiting(Held),
     /// WebSocket frames.
     WebSocket { decoder: Decoder, message_bytes_max: u32, was_unfinished: bool },
     /// Nothing more is read.
     #[default]
     Silent,
+}
+
+/// Bytes behind a request that is not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    /// Was the connection paused for want of room?
+    is_paused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -113,18 +121,27 @@ impl Reader {
         Outcome::Taken
     }
 
-    /// The request was answered; takes out what waited behind it.
-    pub(super) fn answered(&mut self) -> Vec<u8> {
-        match std::mem::take(self) {
-            Self::Waiting(held) => {
-                *self = Self::Head(None);
-                held
-            }
-            other => {
-                *self = other;
-                Vec::new()
-            }
+    /// The request was answered: reads what waited behind it.
+    pub(super) fn read_on(&mut self, reading: &mut Reading<'_>) -> Outcome {
+        let Self::Waiting(held) = self else { return Outcome::Taken };
+        let Held { mut bytes, is_paused } = std::mem::take(held);
+        *self = Self::Head(None);
+        let outcome = self.read(&mut bytes, reading);
+        if is_paused && !self.is_paused() {
+            reading.actions.push_back(Action::Receive(reading.connection));
         }
+        outcome
+    }
+
+    /// Nothing more is read for a purpose. True if receiving was paused.
+    pub(super) fn silence(&mut self) -> bool {
+        let was_paused = self.is_paused();
+        *self = Self::Silent;
+        was_paused
+    }
+
+    fn is_paused(&self) -> bool {
+        matches!(self, Self::Waiting(held) if held.is_paused)
     }
 
     fn read_messages(&mut self, mut bytes: &mut [u8], reading: &mut Reading<'_>) {
@@ -270,7 +287,7 @@ impl Reader {
         }
         let connection = reading.connection;
         reading.engine.handle(Event::RequestComplete { connection }, reading.now);
-        match std::mem::replace(self, Self::Waiting(Vec::new())) {
+        match std::mem::replace(self, Self::Waiting(Held::default())) {
             Self::Body(partial) => Some(Box::new(partial.call)),
             _ => None,
         }
@@ -278,10 +295,10 @@ impl Reader {
 
     fn wait_with(&mut self, bytes: &[u8], reading: &mut Reading<'_>) {
         let Self::Waiting(held) = self else { return };
-        if held.len() + bytes.len() > PIPELINED_BYTES_MAX {
-            self.refuse(HttpViolation::HeadTooLarge, reading);
-        } else {
-            held.extend_from_slice(bytes);
+        held.bytes.extend_from_slice(bytes);
+        if held.bytes.len() > PIPELINED_BYTES_MAX && !held.is_paused {
+            held.is_paused = true;
+            reading.actions.push_back(Action::Pause(reading.connection));
         }
     }
 

@@ -60,6 +60,11 @@ pub enum Event<'a> {
         /// Is it the last one on this connection?
         is_last: bool,
     },
+    /// What the client sent behind a request that was answered has been read.
+    ReadOn {
+        /// On which connection.
+        connection: ConnectionId,
+    },
     /// A whole message arrived on a WebSocket.
     Message {
         /// On which connection.
@@ -134,8 +139,10 @@ pub enum Event<'a> {
 /// One thing to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Start receiving.
+    /// Start receiving, or go on.
     Receive(ConnectionId),
+    /// Stop receiving for now.
+    Pause(ConnectionId),
     /// Tell the peer that nothing more will be sent.
     ShutdownWrite(ConnectionId),
     /// Close the socket now.
