@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use protocol::limits::KIB;
+use protocol::limits::{HTTP_BODY_BYTES_MAX, KIB, MIB};
 
 /// Bytes that may wait for one client by default (`client.queue_max_size`).
 pub const OUTBOX_BYTES_DEFAULT: u32 = 1024 * KIB;
@@ -50,6 +50,9 @@ pub const INBOX_MESSAGES_PER_TURN: usize = 256;
 pub const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// After accepting stopped for want of descriptors, it is tried again after this time.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+/// Bytes that request bodies of one shard may take, from their first byte until they are answered.
+/// Sixteen of the largest.
+pub const BODIES_BYTES_MAX: usize = 64 * MIB as usize;
 /// When a client has sent this much behind a request that is not answered yet, no more is read
 /// until it is. What the kernel has handed over by then is kept: at most the shard's receive
 /// buffers.
@@ -76,4 +79,5 @@ pub const ERRORS_MAX: u16 = 1024;
 
 const _: () = assert!(GATHER_BYTES_MAX as u32 <= SEND_BYTES_MAX);
 const _: () = assert!(SEND_BYTES_MAX <= OUTBOX_BYTES_DEFAULT);
+const _: () = assert!(HTTP_BODY_BYTES_MAX <= BODIES_BYTES_MAX);
 const _: () = assert!(HELD_BYTES_MAX <= OUTBOX_BYTES_DEFAULT as usize);

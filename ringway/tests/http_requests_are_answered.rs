@@ -1,4 +1,5 @@
-//! Goal: HTTP on the client port: whoever sends a whole request gets its answer, in order.
+//! Goal: HTTP on the client port: whoever sends a whole request gets its answer, in order, and
+//! nobody holds the server's memory with bodies.
 //! Method: a real server, and bytes as a client might send them.
 
 #[path = "support/server.rs"]
@@ -83,4 +84,60 @@ fn a_drain_lets_a_request_finish() {
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     drop((stream, other));
     assert_eq!(server.wait(Duration::from_secs(10)).code(), Some(0));
+}
+
+#[test]
+fn a_wrong_key_is_refused_before_the_body() {
+    let server = Server::start(CONFIG);
+    for key in ["wrong", "k3", "k3yy", ""] {
+        let mut stream = open(&server);
+        stream.write_all(post("publish", key, 1000).as_bytes()).expect("it reads");
+        let text = rest(&mut stream);
+        assert!(text.starts_with("HTTP/1.1 401"), "{key}: {text}");
+        assert!(text.contains("http_api.key"), "{text}");
+    }
+    let mut stream = open(&server);
+    let head = "POST /api/info HTTP/1.1\r\nHost: x\r\nAuthorization: apikey k3y\r\n\
+                Connection: close\r\nContent-Length: 2\r\n\r\n{}";
+    stream.write_all(head.as_bytes()).expect("it reads");
+    assert!(rest(&mut stream).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn bodies_of_all_connections_together_are_bounded() {
+    let server = Server::start(CONFIG);
+    let length = 4 << 20;
+    let mut body = vec![b' '; length - 1];
+    body[..2].copy_from_slice(b"{}");
+    let mut holders = Vec::new();
+    let refused = loop {
+        assert!(holders.len() < 20, "there is no bound");
+        let mut stream = open(&server);
+        stream.write_all(post("info", "k3y", length).as_bytes()).expect("it reads");
+        if stream.write_all(&body).is_err() {
+            break stream;
+        }
+        let (_, metrics) = server.get(&server.operators, "/metrics");
+        let line = metrics.lines().find(|line| line.starts_with("ringway_http_body_bytes{"));
+        assert!(!line.expect("it is exported").ends_with(" 0"), "{line:?}");
+        stream.set_nonblocking(true).expect("a socket");
+        let answered = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).expect("a socket");
+        if answered {
+            break stream;
+        }
+        holders.push(stream);
+    };
+    let mut refused = refused;
+    let text = rest(&mut refused);
+    assert!(text.is_empty() || text.starts_with("HTTP/1.1 503"), "{text}");
+    assert!(text.is_empty() || text.contains("Retry-After: "), "{text}");
+    assert!(holders.len() >= 8, "{} bodies are not much", holders.len());
+    // Small requests go on beside them, and so do those who wait.
+    assert_eq!(server.get(&server.address, "/health").0, 200);
+    let mut first = holders.remove(0);
+    first.write_all(b" ").expect("it reads on");
+    let mut start = [0; 12];
+    first.read_exact(&mut start).expect("an answer");
+    assert_eq!(&start, b"HTTP/1.1 200");
 }

@@ -16,6 +16,7 @@ use protocol::time::{Moment, Now};
 use shard::lanes::{Bell, Inbox};
 use shard::{Completion, Io, ReceiveEnd, Wait};
 
+use super::bodies::Bodies;
 use super::clock::Clock;
 use super::control::{Control, Inspection};
 use super::service::{HttpCall, Service};
@@ -59,6 +60,8 @@ pub struct PumpCounters {
     pub inbox_depth: u64,
     /// Messages waiting in lanes to this shard at the last turn.
     pub lane_depth: u64,
+    /// Bytes that bodies of requests take, now.
+    pub body_bytes: u64,
 }
 
 /// The loop of one shard.
@@ -66,6 +69,7 @@ pub struct Pump<I, U, S, C> {
     parts: PumpParts<I, U, S, C>,
     readers: Vec<Reader>,
     actions: VecDeque<Action>,
+    bodies: Bodies,
     counters: PumpCounters,
     accept_retry_at: Option<Moment>,
     load_keys: Box<dyn FnMut(String)>,
@@ -81,6 +85,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             parts,
             readers: Vec::new(),
             actions: VecDeque::new(),
+            bodies: Bodies::default(),
             counters: PumpCounters::default(),
             accept_retry_at: None,
             load_keys: Box::new(|_| {}),
@@ -187,9 +192,17 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 self.counters.bytes_in += u64::from(chunk.bytes_count());
                 let bytes = self.parts.io.bytes(&chunk);
                 let reader = &mut self.readers[connection.slot().index()];
-                let engine = &mut self.parts.engine;
-                let actions = &mut self.actions;
-                let outcome = reader.read(bytes, &mut Reading { connection, engine, actions, now });
+                let outcome = reader.read(
+                    bytes,
+                    &mut Reading {
+                        connection,
+                        engine: &mut self.parts.engine,
+                        service: &self.parts.service,
+                        bodies: &self.bodies,
+                        actions: &mut self.actions,
+                        now,
+                    },
+                );
                 self.parts.io.recycle(chunk);
                 self.conclude(outcome, now);
             }
@@ -305,6 +318,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             Control::Inspect(answer) => {
                 let engine = self.parts.engine.counters();
                 let ring = (self.ring_counters)(&self.parts.io);
+                self.counters.body_bytes = self.bodies.bytes_count() as u64;
                 answer(Inspection { engine, pump: self.counters, ring });
                 self.counters.turn_ns_max = 0;
             }
@@ -322,9 +336,14 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             return;
         }
         let reader = &mut self.readers[connection.slot().index()];
-        let engine = &mut self.parts.engine;
-        let actions = &mut self.actions;
-        let outcome = reader.read_on(&mut Reading { connection, engine, actions, now });
+        let outcome = reader.read_on(&mut Reading {
+            connection,
+            engine: &mut self.parts.engine,
+            service: &self.parts.service,
+            bodies: &self.bodies,
+            actions: &mut self.actions,
+            now,
+        });
         self.conclude(outcome, now);
         self.tell(Event::ReadOn { connection }, now);
     }

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use protocol::http::Method;
+use protocol::http::{Method, Request};
 use protocol::ids::ConnectionId;
+
+use super::bodies::Body;
 
 /// One request, whole.
 #[derive(Debug)]
@@ -17,15 +19,35 @@ pub struct HttpCall {
     /// Names and values, in order.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Body,
     /// Where the client is.
     pub peer: Option<SocketAddr>,
     /// May the client send another request on this connection?
     pub keep_alive: bool,
 }
 
+/// A request is refused by its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The status.
+    pub status: u16,
+    /// Why, for the client.
+    pub text: &'static str,
+}
+
 /// Takes requests and answers them later, through [`super::Control::Response`].
 pub trait Service {
+    /// Looks at the head of a request that announces a body, before any of it is kept. What passes
+    /// here is looked at again by whoever answers.
+    ///
+    /// # Errors
+    ///
+    /// The request is refused at once, and the connection closed.
+    fn admit(&self, request: &Request<'_>) -> Result<(), Denial> {
+        let _ = request;
+        Ok(())
+    }
+
     /// Takes a request.
     ///
     /// # Errors

@@ -14,7 +14,8 @@ use protocol::limits::HTTP_BODY_BYTES_MAX;
 use protocol::time::Now;
 use protocol::websocket::{Decoder, DecoderLimits};
 
-use super::service::HttpCall;
+use super::bodies::{Bodies, Body, NoRoom};
+use super::service::{Denial, HttpCall, Service};
 use crate::engine::{Action, Event, GatewayShard, Transport};
 use crate::limits::PIPELINED_BYTES_MAX;
 
@@ -72,6 +73,10 @@ pub(super) enum Outcome {
 pub(super) struct Reading<'a> {
     pub(super) connection: ConnectionId,
     pub(super) engine: &'a mut GatewayShard,
+    /// Who answers requests.
+    pub(super) service: &'a dyn Service,
+    /// What bodies take.
+    pub(super) bodies: &'a Bodies,
     /// Actions that came out on the way and are not for the reader.
     pub(super) actions: &'a mut std::collections::VecDeque<Action>,
     pub(super) now: Now,
@@ -227,14 +232,12 @@ impl Reader {
                 was_unfinished: false,
             },
             Transport::Silent => Self::Silent,
-            // Only the API takes bodies: nobody else's are kept.
-            Transport::Service
-                if request.body != BodyFraming::None && !request.path.starts_with("/api/") =>
-            {
-                self.refuse(HttpViolation::BodyTooLarge, reading);
-                return;
-            }
             Transport::Service => {
+                if request.body != BodyFraming::None
+                    && let Err(Denial { status, text }) = reading.service.admit(request)
+                {
+                    return self.deny(status, text, reading);
+                }
                 if request.expect_continue && request.body != BodyFraming::None {
                     let connection = reading.connection;
                     reading.engine.handle(Event::Continue { connection }, reading.now);
@@ -246,7 +249,7 @@ impl Reader {
                         PartialBody::Chunked(ChunkedDecoder::new(HTTP_BODY_BYTES_MAX))
                     }
                 };
-                let call = call_of(request, reading.connection);
+                let call = call_of(request, reading.connection, reading.bodies.begin());
                 Self::Body(Box::new(PartialCall { call, framing }))
             }
         };
@@ -259,12 +262,20 @@ impl Reader {
         match framing {
             PartialBody::Length(length) => {
                 let taken = (*length - call.body.len()).min(bytes.len());
-                call.body.extend_from_slice(&bytes[..taken]);
+                if call.body.extend(&bytes[..taken]) == Err(NoRoom) {
+                    self.deny(503, NO_ROOM, reading);
+                    return None;
+                }
                 return Some(taken);
             }
             PartialBody::Chunked(decoder) => loop {
                 match decoder.next(&mut rest) {
-                    Ok(Chunk::Data(data)) => call.body.extend_from_slice(data),
+                    Ok(Chunk::Data(data)) => {
+                        if call.body.extend(data) == Err(NoRoom) {
+                            self.deny(503, NO_ROOM, reading);
+                            return None;
+                        }
+                    }
                     Ok(Chunk::Starved | Chunk::End) => break,
                     Err(violation) => return self.refuse(violation, reading),
                 }
@@ -303,20 +314,26 @@ impl Reader {
     }
 
     fn refuse(&mut self, violation: HttpViolation, reading: &mut Reading<'_>) -> Option<usize> {
-        *self = Self::Silent;
-        let connection = reading.connection;
-        let (status, text) = (violation.status(), violation.text());
-        reading.engine.handle(Event::BadRequest { connection, status, text }, reading.now);
+        self.deny(violation.status(), violation.text(), reading);
         None
     }
+
+    fn deny(&mut self, status: u16, text: &'static str, reading: &mut Reading<'_>) {
+        *self = Self::Silent;
+        let connection = reading.connection;
+        reading.engine.handle(Event::BadRequest { connection, status, text }, reading.now);
+    }
 }
+
+/// What a client reads whose body finds no room.
+const NO_ROOM: &str = "too many bodies are being received; try again";
 
 fn note_unfinished(is_unfinished: bool, reading: &mut Reading<'_>) {
     let connection = reading.connection;
     reading.engine.handle(Event::Unfinished { connection, is_unfinished }, reading.now);
 }
 
-fn call_of(request: &Request<'_>, connection: ConnectionId) -> HttpCall {
+fn call_of(request: &Request<'_>, connection: ConnectionId, body: Body) -> HttpCall {
     let target = match request.query {
         Some(query) => format!("{}?{query}", request.path),
         None => request.path.to_owned(),
@@ -327,7 +344,7 @@ fn call_of(request: &Request<'_>, connection: ConnectionId) -> HttpCall {
         method: request.method,
         target,
         headers: headers.map(|header| (header.name.to_owned(), header.value.to_vec())).collect(),
-        body: Vec::new(),
+        body,
         peer: None,
         keep_alive: request.keep_alive,
     }

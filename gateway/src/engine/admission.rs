@@ -186,7 +186,8 @@ impl GatewayShard {
         text: &'static str,
         now: Now,
     ) {
-        self.refuse(id, &Refusal::new(status, text), now);
+        let header = (status == 503).then_some(("Retry-After", "1"));
+        self.refuse(id, &Refusal { header, ..Refusal::new(status, text) }, now);
     }
 
     /// A connection that speaks HTTP is out of time.

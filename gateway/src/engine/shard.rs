@@ -392,7 +392,13 @@ impl GatewayShard {
     }
 
     /// Ends a connection that needs no words.
-    pub(super) fn end_by(&mut self, id: ConnectionId, event: PhaseEvent, reason: CloseReason, now: Now) {
+    pub(super) fn end_by(
+        &mut self,
+        id: ConnectionId,
+        event: PhaseEvent,
+        reason: CloseReason,
+        now: Now,
+    ) {
         let Some(connection) = self.connections.find(id) else { return };
         let listened = connection.phase.listens();
         if event == PhaseEvent::PeerEnded {

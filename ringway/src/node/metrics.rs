@@ -71,6 +71,7 @@ const GAUGES: &[(&str, &str, Read)] = &[
     ("subscriptions", "Subscriptions", |one| one.engine.subscriptions),
     ("users", "Users at home on the shard", |one| one.engine.users),
     ("outbox_bytes", "Bytes waiting in outboxes", |one| one.engine.outbox_bytes),
+    ("http_body_bytes", "Bytes that bodies of requests take", |one| one.pump.body_bytes),
     ("inbox_depth", "Messages waiting in the inbox", |one| one.pump.inbox_depth),
     ("lane_depth", "Messages waiting in lanes to the shard", |one| one.pump.lane_depth),
     (

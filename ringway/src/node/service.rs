@@ -8,12 +8,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, Request, Response};
-use gateway::driver::{Control, HttpCall, Service};
+use gateway::driver::{Control, Denial, HttpCall, Service};
 use http_body_util::{BodyExt, Limited};
-use protocol::http::{Method, ResponseHead, write_response_head};
+use protocol::http::{Method, Request as Head, ResponseHead, write_response_head};
 use protocol::ids::ConnectionId;
+use router::api::{KEY_NEEDED, SharedAccess};
 use shard::lanes::Inbox;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
@@ -31,13 +32,19 @@ const RESPONSE_BYTES_MAX: usize = 8 << 20;
 #[derive(Clone, Debug)]
 pub struct TowerService {
     calls: mpsc::Sender<HttpCall>,
+    /// Who may call the API; `None`: it is not served.
+    api: Option<SharedAccess>,
 }
 
 impl TowerService {
     /// Starts the task that answers requests of the shard behind `inbox`. Must be called within a
     /// tokio runtime. The routes need the shards and the shards need this, so that `routes` may
     /// come later; until then every request is answered with 503.
-    pub fn start(routes: Arc<OnceLock<Router>>, inbox: Inbox<Control>) -> Self {
+    pub fn start(
+        routes: Arc<OnceLock<Router>>,
+        api: Option<SharedAccess>,
+        inbox: Inbox<Control>,
+    ) -> Self {
         let (calls, mut queue) = mpsc::channel::<HttpCall>(QUEUE_MAX);
         let places = Arc::new(tokio::sync::Semaphore::new(CALLS_MAX));
         tokio::spawn(async move {
@@ -50,11 +57,29 @@ impl TowerService {
                 });
             }
         });
-        Self { calls }
+        Self { calls, api }
     }
 }
 
 impl Service for TowerService {
+    /// Only the API takes bodies: nobody else's are kept, and none of a caller without a key.
+    fn admit(&self, request: &Head<'_>) -> Result<(), Denial> {
+        if !request.path.starts_with("/api/") {
+            let text = "the body is too large: only the API takes one";
+            return Err(Denial { status: 413, text });
+        }
+        let Some(api) = &self.api else { return Err(Denial { status: 404, text: "not found" }) };
+        let header = |name: &str| {
+            let mut headers = request.headers.iter();
+            headers.find(|header| header.name.eq_ignore_ascii_case(name)).map(|one| one.value)
+        };
+        // A poisoned lock lets nobody in.
+        match api.read().is_ok_and(|access| access.allows(header)) {
+            true => Ok(()),
+            false => Err(Denial { status: 401, text: KEY_NEEDED }),
+        }
+    }
+
     fn call(&mut self, call: HttpCall) -> Result<(), HttpCall> {
         self.calls.try_send(call).map_err(|error| match error {
             mpsc::error::TrySendError::Full(call) | mpsc::error::TrySendError::Closed(call) => call,
@@ -103,14 +128,15 @@ fn request_of(call: HttpCall) -> Option<Request<Body>> {
         let name = HeaderName::try_from(name.as_str()).ok()?;
         builder = builder.header(name, HeaderValue::from_bytes(value).ok()?);
     }
-    builder.body(Body::from(call.body)).ok()
+    // The bytes count as held until the last of them is dropped.
+    builder.body(Body::from(Bytes::from_owner(call.body))).ok()
 }
 
 async fn render(response: Response<Body>, keep_alive: bool, is_head: bool) -> (Vec<u8>, bool) {
     let (parts, body) = response.into_parts();
     let (status, body) = match Limited::new(body, RESPONSE_BYTES_MAX).collect().await {
         Ok(body) => (parts.status.as_u16(), body.to_bytes()),
-        Err(_) => (500, axum::body::Bytes::from_static(b"the response is too large\n")),
+        Err(_) => (500, Bytes::from_static(b"the response is too large\n")),
     };
     let is_ours = |name: &HeaderName| {
         matches!(name.as_str(), "content-length" | "connection" | "transfer-encoding")

@@ -52,10 +52,13 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let routes: Arc<OnceLock<Router>> = Arc::default();
     let (keys_wanted, keys_asked) = tokio::sync::mpsc::channel(KEYS_ASKED_MAX);
     let runtime = tokio::runtime::Handle::current();
+    let access: SharedAccess = Arc::new(RwLock::new(api_access(&settings)));
+    let api = settings.api.enabled.then(|| access.clone());
+    let shard_api = api.clone();
     let shard_routes = routes.clone();
     let service = move |_, shard: &crate::node::ShardHandle| {
         let _entered = runtime.enter();
-        TowerService::start(shard_routes.clone(), shard.gateway.clone())
+        TowerService::start(shard_routes.clone(), shard_api.clone(), shard.gateway.clone())
     };
     // A full channel means that keys are being asked for already; who waits is told with the
     // others.
@@ -69,12 +72,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let shards = node.shards.clone();
     let backend =
         LocalBackend::new(shards.clone(), options.partitions_count, namespaces, name, uid);
-    let access: SharedAccess = Arc::new(RwLock::new(api_access(&settings)));
-    let serves = ClientRoutes {
-        api: settings.api.enabled.then(|| access.clone()),
-        page: true,
-        health: settings.health || settings.development,
-    };
+    let serves = ClientRoutes { api, page: true, health: settings.health || settings.development };
     // Set once, here: the shards answered 503 until now.
     drop(routes.set(client_port(&backend, serves)));
     if let Some((listener, _)) = operators.listener {
