@@ -22,7 +22,7 @@ use super::control::{Control, Inspection};
 use super::service::{HttpCall, Service};
 use super::transport::{Outcome, Reader, Reading};
 use super::uplink::{Incoming, Uplink};
-use crate::engine::{Action, Event, GatewayShard};
+use crate::engine::{Action, Durations, Event, GatewayShard};
 use crate::limits;
 
 /// What a pump drives.
@@ -54,8 +54,8 @@ pub struct PumpCounters {
     pub accepts_ended: u64,
     /// Nanoseconds awake.
     pub busy_ns: u64,
-    /// The longest turn since the last inspection, in nanoseconds.
-    pub turn_ns_max: u64,
+    /// How long turns took, without the sleep.
+    pub turns_took: Durations,
     /// Messages waiting in the inbox at the last turn.
     pub inbox_depth: u64,
     /// Messages waiting in lanes to this shard at the last turn.
@@ -320,7 +320,6 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 let ring = (self.ring_counters)(&self.parts.io);
                 self.counters.body_bytes = self.bodies.bytes_count() as u64;
                 answer(Inspection { engine, pump: self.counters, ring });
-                self.counters.turn_ns_max = 0;
             }
             Control::Drain(over) => {
                 self.is_draining = true;
@@ -382,6 +381,6 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         let took = self.parts.clock.now().moment.since(began.moment);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.counters.busy_ns += nanoseconds;
-        self.counters.turn_ns_max = self.counters.turn_ns_max.max(nanoseconds);
+        self.counters.turns_took.record(took);
     }
 }
