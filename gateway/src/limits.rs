@@ -64,6 +64,8 @@ pub const TIMERS_PER_TURN: usize = 512;
 pub const COMMANDS_IN_FLIGHT_MAX: u16 = 512;
 /// Bytes of commands that may wait behind a `connect` that is not answered yet.
 pub const HELD_BYTES_MAX: usize = 64 * KIB as usize;
+/// What a held command costs beside its bytes.
+pub const HELD_OVERHEAD_BYTES: usize = 64;
 /// How long a connection pauses after its user's home shard said that the rate is used up.
 pub const THROTTLE_TIME: Duration = Duration::from_secs(1);
 /// Connects of one shard that may wait for keys; further ones are refused.

@@ -325,19 +325,16 @@ impl GatewayShard {
     /// Keeps commands that came behind a `connect` that is not answered yet.
     pub(super) fn hold(&mut self, id: ConnectionId, raw: &[u8], now: Now) {
         let Some(pending) = self.pending(id) else { return };
-        if pending.held_bytes + raw.len() + HELD_OVERHEAD_BYTES > limits::HELD_BYTES_MAX {
+        if pending.held_bytes + raw.len() + limits::HELD_OVERHEAD_BYTES > limits::HELD_BYTES_MAX {
             return self.close(id, CloseReason::TooManyRequests, now);
         }
         pending.hold(raw);
     }
 }
 
-/// What a held message costs beside its bytes.
-const HELD_OVERHEAD_BYTES: usize = 64;
-
 impl PendingConnect {
     fn hold(&mut self, raw: &[u8]) {
-        self.held_bytes += raw.len() + HELD_OVERHEAD_BYTES;
+        self.held_bytes += raw.len() + limits::HELD_OVERHEAD_BYTES;
         self.held.push(raw.to_vec());
     }
 }

@@ -5,7 +5,6 @@
 //! shard answers 503.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -13,20 +12,13 @@ use axum::http::{HeaderName, HeaderValue, Request, Response};
 use gateway::driver::{Control, Denial, HttpCall, Service};
 use http_body_util::{BodyExt, Limited};
 use protocol::http::{Method, Request as Head, ResponseHead, write_response_head};
-use protocol::ids::ConnectionId;
 use router::api::{KEY_NEEDED, SharedAccess};
 use shard::lanes::Inbox;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-/// Requests of one shard that wait to be taken up.
-const QUEUE_MAX: usize = 256;
-/// Requests of one shard that are answered at the same time.
-const CALLS_MAX: usize = 64;
-/// A request must be answered within this time.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest response, in bytes: a presence of ten thousand members fits.
-const RESPONSE_BYTES_MAX: usize = 8 << 20;
+use super::deliver;
+use crate::limits::{CALL_TIMEOUT, CALLS_MAX, CALLS_QUEUED_MAX, RESPONSE_BYTES_MAX};
 
 /// One shard's way to the HTTP service.
 #[derive(Clone, Debug)]
@@ -45,7 +37,7 @@ impl TowerService {
         api: Option<SharedAccess>,
         inbox: Inbox<Control>,
     ) -> Self {
-        let (calls, mut queue) = mpsc::channel::<HttpCall>(QUEUE_MAX);
+        let (calls, mut queue) = mpsc::channel::<HttpCall>(CALLS_QUEUED_MAX);
         let places = Arc::new(tokio::sync::Semaphore::new(CALLS_MAX));
         tokio::spawn(async move {
             while let Some(call) = queue.recv().await {
@@ -103,16 +95,8 @@ async fn answer(router: Option<Router>, inbox: &Inbox<Control>, call: HttpCall) 
         (None, _) => plain(400, "the request cannot be represented\n"),
     };
     let (bytes, is_last) = render(response, keep_alive, is_head).await;
-    send(inbox, connection, bytes, is_last).await;
-}
-
-/// The inbox is bounded; a response waits for a place rather than being lost.
-async fn send(inbox: &Inbox<Control>, connection: ConnectionId, bytes: Vec<u8>, is_last: bool) {
-    let mut control = Control::Response { connection, bytes, is_last };
-    while let Err(back) = inbox.send(control) {
-        control = back;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    // The inbox is bounded; a response waits for a place rather than being lost.
+    deliver(inbox, Control::Response { connection, bytes, is_last }).await;
 }
 
 fn plain(status: u16, text: &'static str) -> Response<Body> {
