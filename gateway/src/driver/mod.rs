@@ -3,6 +3,7 @@
 mod bodies;
 mod clock;
 mod control;
+mod notes;
 mod pump;
 mod service;
 mod transport;

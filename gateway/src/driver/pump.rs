@@ -19,6 +19,7 @@ use shard::{Completion, Io, ReceiveEnd, Wait};
 use super::bodies::Bodies;
 use super::clock::Clock;
 use super::control::{Control, Inspection};
+use super::notes;
 use super::service::{HttpCall, Service};
 use super::transport::{Outcome, Reader, Reading};
 use super::uplink::{Incoming, Uplink};
@@ -81,6 +82,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
     /// A pump that accepts clients from its first turn on.
     pub fn new(mut parts: PumpParts<I, U, S, C>) -> Self {
         parts.io.accept();
+        parts.engine.make_notes(notes::are_read());
         Self {
             parts,
             readers: Vec::new(),
@@ -286,6 +288,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 }
                 Action::ToRouter(message) => self.parts.uplink.to_router(message, now),
                 Action::ToPeer { shard, message } => self.parts.uplink.to_peer(shard, message),
+                Action::Note(note) => notes::write(&note),
                 Action::LoadKeys { key_id } => (self.load_keys)(key_id),
             }
         }

@@ -13,6 +13,7 @@ use protocol::websocket::{
 
 use super::connection::slot_of;
 use super::event::{Action, Transport};
+use super::notes::Noted;
 use super::phase::{Phase, PhaseEvent};
 use super::shard::GatewayShard;
 
@@ -212,6 +213,7 @@ impl GatewayShard {
             return;
         }
         self.counters.requests_refused += 1;
+        self.note(id, Noted::RequestRefused(refusal.status, refusal.text));
         let mut headers = vec![("Content-Type", "text/plain; charset=utf-8")];
         headers.extend(refusal.header);
         let head = ResponseHead {

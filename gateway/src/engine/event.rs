@@ -13,6 +13,7 @@ use protocol::websocket::{DecoderLimits, Message};
 use shard::SendBuffer;
 
 use super::claims::TokenVerifier;
+use super::notes::Note;
 use crate::config::GatewayConfig;
 
 /// One thing that happened.
@@ -163,6 +164,8 @@ pub enum Action {
         /// What.
         message: ToPeer,
     },
+    /// Write this down.
+    Note(Box<Note>),
     /// Load the keys: a token names one that is not known.
     LoadKeys {
         /// The key's id, as the token has it.

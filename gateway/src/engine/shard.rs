@@ -59,6 +59,7 @@ pub struct GatewayShard {
     /// are passed over; the list is emptied whenever keys arrive or fail.
     pub(super) awaiting_keys: Vec<(ConnectionId, String)>,
     pub(super) sessions_now: u64,
+    pub(super) makes_notes: bool,
     timers: TimerWheel,
     /// While this node shuts down: connections that are not closed yet.
     pub(super) drain: Option<Vec<ConnectionId>>,
@@ -91,6 +92,7 @@ impl GatewayShard {
             scratch: Vec::new(),
             awaiting_keys: Vec::new(),
             sessions_now: 0,
+            makes_notes: false,
             timers: TimerWheel::new(now.moment),
             drain: None,
             drain_next: Moment::ZERO,
@@ -356,8 +358,9 @@ impl GatewayShard {
         if !connection.phase.listens() {
             return;
         }
-        self.counters.closes[reason.index()] += 1;
-        if connection.phase.speaks_http() {
+        let speaks_http = connection.phase.speaks_http();
+        self.note_closed(id, reason, if speaks_http { None } else { code });
+        if speaks_http {
             self.cut(id, now);
             return;
         }
@@ -381,7 +384,7 @@ impl GatewayShard {
         connection.close_queued = true;
         let is_empty = connection.outbox.is_empty();
         let time = response_time(connection.outbox.bytes());
-        self.counters.closes[CloseReason::HttpDone.index()] += 1;
+        self.note_closed(id, CloseReason::HttpDone, None);
         let (connection, transport) = (id, Transport::Silent);
         self.actions.push_back(Action::Become { connection, transport });
         self.advance(id, PhaseEvent::Close, now);
@@ -414,7 +417,7 @@ impl GatewayShard {
             }
         }
         if listened {
-            self.counters.closes[reason.index()] += 1;
+            self.note_closed(id, reason, None);
         }
         self.advance(id, event, now);
     }

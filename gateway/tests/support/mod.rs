@@ -136,6 +136,7 @@ impl Bench {
             }
             Action::Receive(_)
             | Action::Pause(_)
+            | Action::Note(_)
             | Action::ShutdownWrite(_)
             | Action::Become { .. }
             | Action::LoadKeys { .. } => {}

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use gateway::driver::Inspection;
-use gateway::engine::Durations;
+use gateway::engine::{Durations, TokenFault};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -191,6 +191,10 @@ impl Collector for Shards {
             (reason.label().to_owned(), sum(&|one| one.engine.closes[reason.index()]))
         });
         self.by_label(encoder, ("closes", "Connections closed", "reason"), closes)?;
+        let tokens = TokenFault::ALL.iter().map(|fault| {
+            (fault.label().to_owned(), sum(&|one| one.engine.tokens_refused[*fault as usize]))
+        });
+        self.by_label(encoder, ("tokens_refused", "Tokens refused", "reason"), tokens)?;
         let errors = ErrorCode::ALL.iter().map(|error| {
             (error.code().to_string(), sum(&|one| one.engine.errors[*error as usize]))
         });
