@@ -13,5 +13,5 @@ pub use bodies::Body;
 pub use clock::{Clock, SystemClock};
 pub use control::{Control, Inspection};
 pub use pump::{Pump, PumpCounters, PumpParts};
-pub use service::{Denial, HttpCall, NoService, Service};
+pub use service::{Busy, Denial, HttpCall, NoService, Service};
 pub use uplink::{Incoming, Uplink};

@@ -20,7 +20,7 @@ use super::bodies::Bodies;
 use super::clock::Clock;
 use super::control::{Control, Inspection};
 use super::notes;
-use super::service::{HttpCall, Service};
+use super::service::{Busy, Service};
 use super::transport::{Outcome, Reader, Reading};
 use super::uplink::{Incoming, Uplink};
 use crate::engine::{Action, Durations, Event, GatewayShard};
@@ -246,7 +246,8 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.act(now);
         let Outcome::Call(mut call) = outcome else { return };
         call.peer = self.parts.engine.peer_of(call.connection);
-        if let Err(HttpCall { connection, .. }) = self.parts.service.call(*call) {
+        let connection = call.connection;
+        if self.parts.service.call(*call) == Err(Busy) {
             const BUSY: &str = "the service is busy\n";
             let head = ResponseHead {
                 status: 503,

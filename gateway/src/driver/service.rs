@@ -35,6 +35,10 @@ pub struct Denial {
     pub text: &'static str,
 }
 
+/// Too many requests wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
 /// Takes requests and answers them later, through [`super::Control::Response`].
 pub trait Service {
     /// Looks at the head of a request that announces a body, before any of it is kept. What passes
@@ -52,8 +56,8 @@ pub trait Service {
     ///
     /// # Errors
     ///
-    /// Too many wait; it is handed back and answered with 503.
-    fn call(&mut self, call: HttpCall) -> Result<(), HttpCall>;
+    /// Too many wait; it is answered with 503.
+    fn call(&mut self, call: HttpCall) -> Result<(), Busy>;
 }
 
 /// Answers nothing: every request is refused with 503.
@@ -61,7 +65,8 @@ pub trait Service {
 pub struct NoService;
 
 impl Service for NoService {
-    fn call(&mut self, call: HttpCall) -> Result<(), HttpCall> {
-        Err(call)
+    fn call(&mut self, call: HttpCall) -> Result<(), Busy> {
+        drop(call);
+        Err(Busy)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, Request, Response};
-use gateway::driver::{Control, Denial, HttpCall, Service};
+use gateway::driver::{Busy, Control, Denial, HttpCall, Service};
 use http_body_util::{BodyExt, Limited};
 use protocol::http::{Method, Request as Head, ResponseHead, write_response_head};
 use router::api::{KEY_NEEDED, SharedAccess};
@@ -72,10 +72,8 @@ impl Service for TowerService {
         }
     }
 
-    fn call(&mut self, call: HttpCall) -> Result<(), HttpCall> {
-        self.calls.try_send(call).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(call) | mpsc::error::TrySendError::Closed(call) => call,
-        })
+    fn call(&mut self, call: HttpCall) -> Result<(), Busy> {
+        self.calls.try_send(call).map_err(|_| Busy)
     }
 }
 
