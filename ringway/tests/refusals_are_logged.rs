@@ -1,5 +1,5 @@
 //! Goal: at level debug each refused token, refused request and close is a line that says why and
-//! to whom, without the token, and refused tokens are counted by reason; at level info there is none.
+//! to whom, without the token; refused tokens are counted by reason. At level info there is none.
 //! Method: a real server and clients that are refused.
 
 #[path = "support/server.rs"]
