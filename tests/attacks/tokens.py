@@ -226,7 +226,7 @@ def not_logged(server):
 
 
 def flood(server):
-    """Bad tokens as fast as WebSockets can bring them; run.py looks at the bystander meanwhile."""
+    """Bad tokens as fast as WebSockets can bring them; a group of its own: token_flood.py."""
     bad = [changed(good(), 2, encoded(os.urandom(32))), unsigned("none"), good(exp=1), "x.y.z"]
     counts, problems = [0] * FLOOD_THREADS, []
     until = time.monotonic() + FLOOD_SECONDS
@@ -319,7 +319,6 @@ def rows():
     yield "B4 it ends while connected", ends_while_connected
     yield "B4 a refresh for another user", refresh_for_another
     yield "B5 used twice", used_twice
-    yield f"B1 bad tokens for {FLOOD_SECONDS} s", flood
     yield "B5 never logged", not_logged
     for name, answer in ISSUERS.items():
         yield f"B3 key set: {name}", functools.partial(bad_issuer, answer)
