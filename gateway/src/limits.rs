@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use protocol::limits::KIB;
+use protocol::limits::{HTTP_BODY_BYTES_MAX, KIB, MIB};
 
 /// Bytes that may wait for one client by default (`client.queue_max_size`).
 pub const OUTBOX_BYTES_DEFAULT: u32 = 1024 * KIB;
@@ -27,7 +27,10 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The body of a request must be complete within this time of its head.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection that only speaks HTTP may be idle between requests.
+/// A client must read its last answer at this rate, and has [`LINGER_TIMEOUT`] beside.
+pub const RESPONSE_BYTES_PER_SECOND_MIN: u32 = 256 * KIB;
+/// How long a connection that only speaks HTTP may be idle between requests, and how long the
+/// service may take for one.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sends in one turn: at about 5 µs each, a turn takes little more than a millisecond.
@@ -47,7 +50,12 @@ pub const INBOX_MESSAGES_PER_TURN: usize = 256;
 pub const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// After accepting stopped for want of descriptors, it is tried again after this time.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
-/// Bytes that a client may send behind a request that is not answered yet.
+/// Bytes that request bodies of one shard may take, from their first byte until they are answered.
+/// Sixteen of the largest.
+pub const BODIES_BYTES_MAX: usize = 64 * MIB as usize;
+/// When a client has sent this much behind a request that is not answered yet, no more is read
+/// until it is. What the kernel has handed over by then is kept: at most the shard's receive
+/// buffers.
 pub const PIPELINED_BYTES_MAX: usize = 16 * KIB as usize;
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;
@@ -56,6 +64,8 @@ pub const TIMERS_PER_TURN: usize = 512;
 pub const COMMANDS_IN_FLIGHT_MAX: u16 = 512;
 /// Bytes of commands that may wait behind a `connect` that is not answered yet.
 pub const HELD_BYTES_MAX: usize = 64 * KIB as usize;
+/// What a held command costs beside its bytes.
+pub const HELD_OVERHEAD_BYTES: usize = 64;
 /// How long a connection pauses after its user's home shard said that the rate is used up.
 pub const THROTTLE_TIME: Duration = Duration::from_secs(1);
 /// Connections of one user that are found by looking through them; more are found by hash.
@@ -77,4 +87,5 @@ pub const ERRORS_MAX: u16 = 1024;
 
 const _: () = assert!(GATHER_BYTES_MAX as u32 <= SEND_BYTES_MAX);
 const _: () = assert!(SEND_BYTES_MAX <= OUTBOX_BYTES_DEFAULT);
+const _: () = assert!(HTTP_BODY_BYTES_MAX <= BODIES_BYTES_MAX);
 const _: () = assert!(HELD_BYTES_MAX <= OUTBOX_BYTES_DEFAULT as usize);

@@ -15,13 +15,24 @@ fn bench() -> Bench {
 }
 
 #[test]
-fn no_request_is_answered_with_408() {
+fn half_a_request_is_answered_with_408() {
     let mut bench = bench();
     let connection = bench.accept();
-    bench.pass(Duration::from_millis(4800));
+    bench.pass(Duration::from_secs(3));
+    bench.tell(Event::Unfinished { connection, is_unfinished: true });
+    bench.pass(Duration::from_millis(1800));
     assert_eq!(bench.response(connection), "");
     bench.pass(Duration::from_millis(400));
     assert!(bench.response(connection).starts_with("HTTP/1.1 408"));
+}
+
+#[test]
+fn no_request_is_not_answered() {
+    let mut bench = bench();
+    let connection = bench.accept();
+    bench.pass(Duration::from_secs(11));
+    assert_eq!(bench.response(connection), "");
+    assert_eq!(bench.cut, [connection]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ enum Command {
     /// Mint a token for a user, signed with the configured HMAC secret.
     Token(TokenArguments),
     /// Say what on this host will hurt, worst first.
-    Doctor(ConfigArguments),
+    Doctor(DoctorArguments),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -43,6 +43,16 @@ struct ConfigArguments {
     /// Start without the options of Centrifugo that Ringway does not serve.
     #[arg(long)]
     allow_unsupported: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+struct DoctorArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Examine the host for this many connections [default: client.connection_limit, or 100000].
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=limits::DOCTOR_CONNECTIONS_MAX))]
+    connections: Option<u64>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -161,9 +171,9 @@ fn mint_token(arguments: &TokenArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
-    let settings = load(&sources(arguments, Flags::default()))?.settings;
-    let report = doctor::examine(&settings);
+fn examine(arguments: DoctorArguments) -> Result<(), Failure> {
+    let settings = load(&sources(arguments.config, Flags::default()))?.settings;
+    let report = doctor::examine(&settings, arguments.connections);
     print!("{report}");
     if report.is_healthy() { Ok(()) } else { Err(Failure::failed("")) }
 }

@@ -6,12 +6,14 @@ use std::net::{SocketAddr, TcpListener};
 use rustix::process::{Resource, getrlimit};
 use shard::placement::Placement;
 
+use crate::limits::{BACKLOG_MIN, CONNECTION_BYTES, CONNECTIONS_EXPECTED, FILES_BESIDE};
 use crate::settings::Settings;
 
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Report {
     host: Host,
+    needs: Needs,
     findings: Vec<Finding>,
 }
 
@@ -56,18 +58,28 @@ struct Host {
     shards_count: usize,
 }
 
+/// Who says how many connections there will be.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Asked,
+    Configured,
+    Assumed,
+}
+
 /// What a configuration asks of the host.
 #[derive(Clone, Debug)]
 struct Needs {
     connections: u64,
+    source: Source,
     shards_count: usize,
     listeners: Vec<(&'static str, SocketAddr)>,
 }
 
-/// Examines this host for a server with these settings.
-pub fn examine(settings: &Settings) -> Report {
+/// Examines this host for a server with these settings, and for this many connections if they are
+/// given.
+pub fn examine(settings: &Settings, connections: Option<u64>) -> Report {
     let host = Host::read();
-    let needs = Needs::of(settings, &host);
+    let needs = Needs::of(settings, &host, connections);
     let mut findings = judge(&host, &needs);
     findings.extend(needs.listeners.iter().filter_map(|(option, address)| {
         let error = TcpListener::bind(address).err()?;
@@ -79,7 +91,7 @@ pub fn examine(settings: &Settings) -> Report {
         })
     }));
     findings.sort_by_key(|finding| finding.pain);
-    Report { host, findings }
+    Report { host, needs, findings }
 }
 
 impl Report {
@@ -95,7 +107,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "Linux {}, {} cores for {} shards, {} MiB of memory ({} MiB available), \
-             {} files ({} at most)\n",
+             {} files ({} at most)",
             host.kernel,
             host.cores_count,
             host.shards_count,
@@ -104,6 +116,12 @@ impl fmt::Display for Report {
             host.files_soft,
             host.files_hard,
         )?;
+        let source = match self.needs.source {
+            Source::Asked => "as --connections says",
+            Source::Configured => "as client.connection_limit says",
+            Source::Assumed => "assumed: nothing limits them; --connections N examines for others",
+        };
+        writeln!(f, "examined for {} connections ({source})\n", self.needs.connections)?;
         for (index, finding) in self.findings.iter().enumerate() {
             let pain = match finding.pain {
                 Pain::Stops => "stops the server",
@@ -122,15 +140,16 @@ impl fmt::Display for Report {
 }
 
 impl Needs {
-    fn of(settings: &Settings, host: &Host) -> Self {
-        let connections = match settings.gateway.connections_max {
-            0 => CONNECTIONS_EXPECTED,
-            limit => u64::from(limit),
+    fn of(settings: &Settings, host: &Host, asked: Option<u64>) -> Self {
+        let (connections, source) = match (asked, settings.gateway.connections_max) {
+            (Some(asked), _) => (asked, Source::Asked),
+            (None, 0) => (CONNECTIONS_EXPECTED, Source::Assumed),
+            (None, limit) => (u64::from(limit), Source::Configured),
         };
         let mut listeners = vec![("http_server.port", settings.listen)];
         listeners.extend(settings.metrics.map(|address| ("metrics.address", address)));
         let shards_count = settings.shards.unwrap_or(host.shards_count);
-        Self { connections, shards_count, listeners }
+        Self { connections, source, shards_count, listeners }
     }
 }
 
@@ -286,15 +305,6 @@ fn memory_line(text: &str, name: &str) -> u64 {
     kib.unwrap_or(u64::MAX >> 10) << 10
 }
 
-/// Connections that a server without `client.connection_limit` is examined for.
-const CONNECTIONS_EXPECTED: u64 = 100_000;
-/// Files besides connections: logs, listeners, rings, wake-ups.
-const FILES_BESIDE: u64 = 1_024;
-/// Connections the kernel should queue while the server is busy.
-const BACKLOG_MIN: u64 = 4_096;
-/// Memory of an idle connection, kernel and TLS counted: DESIGN.md, section 1.
-const CONNECTION_BYTES: u64 = 7_680;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,7 +327,12 @@ mod tests {
     }
 
     fn needs() -> Needs {
-        Needs { connections: 100_000, shards_count: 4, listeners: Vec::new() }
+        Needs {
+            connections: 100_000,
+            source: Source::Assumed,
+            shards_count: 4,
+            listeners: Vec::new(),
+        }
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! How much configuration is read, and the widest range of what it may say.
+//! How much configuration is read, the widest range of what it may say, and what the service for
+//! HTTP may hold.
+
+use core::time::Duration;
 
 use protocol::limits::MIB;
 
@@ -30,6 +33,36 @@ pub const DURATION_SECONDS_MAX: u64 = 10 * 365 * 24 * 3600;
 pub const GENERATED_SECRET_BYTES: usize = 32;
 /// Longest validity of a token that the command line mints: one year.
 pub const TOKEN_TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
+/// Validity of the token that development mode prints.
+pub const DEVELOPMENT_TOKEN_TTL_SECONDS: u64 = 24 * 3600;
+
+/// Requests of one shard that wait to be taken up.
+pub const CALLS_QUEUED_MAX: usize = 256;
+/// Requests of one shard that are answered at the same time.
+pub const CALLS_MAX: usize = 64;
+/// A request must be answered within this time.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest response, in bytes: a presence of ten thousand members fits.
+pub const RESPONSE_BYTES_MAX: usize = 8 * MIB as usize;
+/// A shard must answer within this time, or the caller is told to try again.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// What finds an inbox full waits this long before it tries again: an inbox empties within a turn.
+pub const INBOX_RETRY: Duration = Duration::from_millis(1);
+/// Ids of unknown keys that wait to be looked at.
+pub const KEYS_ASKED_MAX: usize = 64;
+/// Places in a shard's table that clients may not fill, so that one too many is still told 503.
+pub const PLACES_TO_REFUSE: u32 = 16;
+
+/// Connections that the doctor examines a host for if nobody says how many there will be.
+pub const CONNECTIONS_EXPECTED: u64 = 100_000;
+/// Most connections that a host is examined for: as many as ids can name.
+pub const DOCTOR_CONNECTIONS_MAX: u64 = 1 << 32;
+/// Files besides connections: logs, listeners, rings, wake-ups.
+pub const FILES_BESIDE: u64 = 1_024;
+/// Connections that the kernel should queue while the server is busy.
+pub const BACKLOG_MIN: u64 = 4_096;
+/// Memory of an idle connection, with what the kernel keeps for it.
+pub const CONNECTION_BYTES: u64 = 7_680;
 
 const _: () = assert!(NAMESPACE_BYTES_MAX < protocol::limits::CHANNEL_BYTES_MAX);
 const _: () = assert!(PARTITIONS_MAX <= u16::MAX as i64);

@@ -81,9 +81,30 @@ fn a_good_file_is_in_order() {
 }
 
 #[test]
+fn a_weak_secret_is_warned_about() {
+    let folder = common::Folder::new();
+    let text = common::MINIMAL.replace(" of thirty-two bytes or more", "");
+    let file = folder.file("weak.json", &text);
+    let output = ringway(&["check-config", "-c", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = errors(&output);
+    assert!(text.starts_with("warning: ") && text.contains("weak.json:1:"), "{text}");
+    assert!(text.contains("client.token.hmac_secret_key: is shorter than 32 bytes"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[test]
+fn a_number_out_of_range_is_called_so() {
+    let output = ringway(&["serve", "--port", "99999"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = errors(&output);
+    assert!(text.contains("found the number 99999, which is too large"), "{text}");
+}
+
+#[test]
 fn a_missing_file_and_a_wrong_flag_are_usage_errors() {
     let output = ringway(&["check-config", "--config", "/nonexistent.json"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(errors(&output).contains("/nonexistent.json:1:1: cannot be opened"));
+    assert!(errors(&output).contains("error: /nonexistent.json: cannot be opened"));
     assert_eq!(ringway(&["serve", "--nosuch"]).status.code(), Some(2));
 }

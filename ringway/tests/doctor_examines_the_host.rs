@@ -25,6 +25,21 @@ fn a_taken_port_is_found() {
 }
 
 #[test]
+fn it_says_for_how_many_connections() {
+    let folder = common::Folder::new();
+    let file = folder.file("a.json", common::MINIMAL);
+    let config = file.to_str().unwrap();
+    let text = answer(&ringway(&["doctor", "--config", config]));
+    assert!(text.contains("examined for 100000 connections (assumed: "), "{text}");
+    let text = answer(&ringway(&["doctor", "--config", config, "--connections", "7"]));
+    assert!(text.contains("examined for 7 connections (as --connections says)"), "{text}");
+    let limited = common::MINIMAL.replace(r#""client":{"#, r#""client":{"connection_limit":9,"#);
+    let file = folder.file("b.json", &limited);
+    let text = answer(&ringway(&["doctor", "--config", file.to_str().unwrap()]));
+    assert!(text.contains("examined for 9 connections (as client.connection_limit"), "{text}");
+}
+
+#[test]
 fn a_wrong_configuration_is_not_examined() {
     let output = ringway(&["doctor", "--config", "/nonexistent.toml"]);
     assert_eq!(output.status.code(), Some(2));

@@ -30,6 +30,18 @@ fn a_busy_port_and_a_second_instance() {
 }
 
 #[test]
+fn of_two_busy_ports_the_clients_is_named() {
+    let server = Server::start(CONFIG);
+    let port = server.address.rsplit(':').next().expect("a port");
+    let metrics = format!("\"address\": \"{}\"", server.operators);
+    let json = CONFIG.replace("\"address\": \"127.0.0.1:0\"", &metrics);
+    let sentence = refusal(&json, &["--port", port]);
+    assert!(sentence.contains(&format!(":{port} is in use")), "{sentence}");
+    let sentence = refusal(&json, &["--port", "0"]);
+    assert!(sentence.contains("(metrics.address) cannot be bound"), "{sentence}");
+}
+
+#[test]
 fn a_foreign_address() {
     let sentence = refusal(CONFIG, &["--address", "192.0.2.1", "--port", "0"]);
     assert!(sentence.contains("not an address of this machine"), "{sentence}");

@@ -21,7 +21,8 @@ sys.path.insert(0, str(HERE.parent / "support"))
 
 from ringway import Server  # noqa: E402
 
-GROUPS = ["requests", "slowness", "frames", "origins", "paths", "injection", "exhaustion"]
+GROUPS = ["requests", "slowness", "frames", "origins", "paths", "injection", "tokens",
+          "token_flood", "exhaustion"]
 QUIET_SECONDS = 2
 BYSTANDER_FLOOR_MS = 2.0
 ROW_MEMORY_KIB = 16 * 1024

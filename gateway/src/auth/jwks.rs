@@ -82,6 +82,11 @@ impl KeySet {
         self.keys.contains_key(key_id)
     }
 
+    /// The ids of usable keys, in order.
+    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+
     /// What was left out: place in the document, and why.
     pub fn skipped(&self) -> &[(usize, SkipReason)] {
         &self.skipped

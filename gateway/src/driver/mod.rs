@@ -1,14 +1,17 @@
 //! What a gateway shard does: completions become events, actions become operations. No policy.
 
+mod bodies;
 mod clock;
 mod control;
+mod notes;
 mod pump;
 mod service;
 mod transport;
 mod uplink;
 
+pub use bodies::Body;
 pub use clock::{Clock, SystemClock};
 pub use control::{Control, Inspection};
 pub use pump::{Pump, PumpCounters, PumpParts};
-pub use service::{HttpCall, NoService, Service};
+pub use service::{Busy, Denial, HttpCall, NoService, Service};
 pub use uplink::{Incoming, Uplink};

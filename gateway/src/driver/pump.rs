@@ -16,12 +16,14 @@ use protocol::time::{Moment, Now};
 use shard::lanes::{Bell, Inbox};
 use shard::{Completion, Io, ReceiveEnd, Wait};
 
+use super::bodies::Bodies;
 use super::clock::Clock;
 use super::control::{Control, Inspection};
-use super::service::{HttpCall, Service};
+use super::notes;
+use super::service::{Busy, Service};
 use super::transport::{Outcome, Reader, Reading};
 use super::uplink::{Incoming, Uplink};
-use crate::engine::{Action, Event, GatewayShard};
+use crate::engine::{Action, Durations, Event, GatewayShard};
 use crate::limits;
 
 /// What a pump drives.
@@ -53,12 +55,14 @@ pub struct PumpCounters {
     pub accepts_ended: u64,
     /// Nanoseconds awake.
     pub busy_ns: u64,
-    /// The longest turn since the last inspection, in nanoseconds.
-    pub turn_ns_max: u64,
+    /// How long turns took, without the sleep.
+    pub turns_took: Durations,
     /// Messages waiting in the inbox at the last turn.
     pub inbox_depth: u64,
     /// Messages waiting in lanes to this shard at the last turn.
     pub lane_depth: u64,
+    /// Bytes that bodies of requests take, now.
+    pub body_bytes: u64,
 }
 
 /// The loop of one shard.
@@ -66,6 +70,7 @@ pub struct Pump<I, U, S, C> {
     parts: PumpParts<I, U, S, C>,
     readers: Vec<Reader>,
     actions: VecDeque<Action>,
+    bodies: Bodies,
     counters: PumpCounters,
     accept_retry_at: Option<Moment>,
     load_keys: Box<dyn FnMut(String)>,
@@ -78,10 +83,12 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
     /// A pump that accepts clients from its first turn on.
     pub fn new(mut parts: PumpParts<I, U, S, C>) -> Self {
         parts.io.accept();
+        parts.engine.make_notes(notes::are_read());
         Self {
             parts,
             readers: Vec::new(),
             actions: VecDeque::new(),
+            bodies: Bodies::default(),
             counters: PumpCounters::default(),
             accept_retry_at: None,
             load_keys: Box::new(|_| {}),
@@ -195,9 +202,17 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 self.counters.bytes_in += u64::from(chunk.bytes_count());
                 let bytes = self.parts.io.bytes(&chunk);
                 let reader = &mut self.readers[connection.slot().index()];
-                let engine = &mut self.parts.engine;
-                let actions = &mut self.actions;
-                let outcome = reader.read(bytes, &mut Reading { connection, engine, actions, now });
+                let outcome = reader.read(
+                    bytes,
+                    &mut Reading {
+                        connection,
+                        engine: &mut self.parts.engine,
+                        service: &self.parts.service,
+                        bodies: &self.bodies,
+                        actions: &mut self.actions,
+                        now,
+                    },
+                );
                 self.parts.io.recycle(chunk);
                 self.conclude(outcome, now);
             }
@@ -239,7 +254,8 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.act(now);
         let Outcome::Call(mut call) = outcome else { return };
         call.peer = self.parts.engine.peer_of(call.connection);
-        if let Err(HttpCall { connection, .. }) = self.parts.service.call(*call) {
+        let connection = call.connection;
+        if self.parts.service.call(*call) == Err(Busy) {
             const BUSY: &str = "the service is busy\n";
             let head = ResponseHead {
                 status: 503,
@@ -260,17 +276,28 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             let next = self.actions.pop_front().or_else(|| self.parts.engine.poll_action());
             let Some(action) = next else { return };
             match action {
-                Action::Receive(connection) => self.parts.io.receive(connection),
+                Action::Receive(connection) if self.parts.engine.is_open(connection) => {
+                    self.parts.io.receive(connection);
+                }
+                Action::Pause(connection) if self.parts.engine.is_open(connection) => {
+                    self.parts.io.pause(connection);
+                }
+                Action::Receive(_) | Action::Pause(_) => {}
                 Action::ShutdownWrite(connection) => self.parts.io.shutdown_write(connection),
                 Action::Cut(connection) => {
                     self.readers[connection.slot().index()] = Reader::Silent;
                     self.parts.io.close(connection);
                 }
                 Action::Become { connection, .. } => {
-                    self.readers[connection.slot().index()] = Reader::Silent;
+                    let was_paused = self.readers[connection.slot().index()].silence();
+                    if was_paused {
+                        // What the client still sends is thrown away: its end must be seen.
+                        self.actions.push_front(Action::Receive(connection));
+                    }
                 }
                 Action::ToRouter(message) => self.parts.uplink.to_router(message, now),
                 Action::ToPeer { shard, message } => self.parts.uplink.to_peer(shard, message),
+                Action::Note(note) => notes::write(&note),
                 Action::LoadKeys { key_id } => (self.load_keys)(key_id),
             }
         }
@@ -303,8 +330,8 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             Control::Inspect(answer) => {
                 let engine = self.parts.engine.counters();
                 let ring = (self.ring_counters)(&self.parts.io);
+                self.counters.body_bytes = self.bodies.bytes_count() as u64;
                 answer(Inspection { engine, pump: self.counters, ring });
-                self.counters.turn_ns_max = 0;
             }
             Control::Drain(over) => {
                 self.is_draining = true;
@@ -320,11 +347,16 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             return;
         }
         let reader = &mut self.readers[connection.slot().index()];
-        let mut held = reader.answered();
-        let engine = &mut self.parts.engine;
-        let actions = &mut self.actions;
-        let outcome = reader.read(&mut held, &mut Reading { connection, engine, actions, now });
+        let outcome = reader.read_on(&mut Reading {
+            connection,
+            engine: &mut self.parts.engine,
+            service: &self.parts.service,
+            bodies: &self.bodies,
+            actions: &mut self.actions,
+            now,
+        });
         self.conclude(outcome, now);
+        self.tell(Event::ReadOn { connection }, now);
     }
 
     fn take_uplink(&mut self, now: Now) {
@@ -361,6 +393,6 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         let took = self.parts.clock.now().moment.since(began.moment);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.counters.busy_ns += nanoseconds;
-        self.counters.turn_ns_max = self.counters.turn_ns_max.max(nanoseconds);
+        self.counters.turns_took.record(took);
     }
 }

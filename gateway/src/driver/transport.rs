@@ -14,7 +14,8 @@ use protocol::limits::HTTP_BODY_BYTES_MAX;
 use protocol::time::Now;
 use protocol::websocket::{Decoder, DecoderLimits};
 
-use super::service::HttpCall;
+use super::bodies::{Bodies, Body, NoRoom};
+use super::service::{Denial, HttpCall, Service};
 use crate::engine::{Action, Event, GatewayShard, Transport};
 use crate::limits::PIPELINED_BYTES_MAX;
 
@@ -26,12 +27,20 @@ pub(super) enum Reader {
     /// A request whose body is on its way.
     Body(Box<PartialCall>),
     /// A request is with the service; what follows waits here.
-    Waiting(Vec<u8>),
+    Waiting(Held),
     /// WebSocket frames.
     WebSocket { decoder: Decoder, message_bytes_max: u32, was_unfinished: bool },
     /// Nothing more is read.
     #[default]
     Silent,
+}
+
+/// Bytes behind a request that is not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    /// Was the connection paused for want of room?
+    is_paused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +73,10 @@ pub(super) enum Outcome {
 pub(super) struct Reading<'a> {
     pub(super) connection: ConnectionId,
     pub(super) engine: &'a mut GatewayShard,
+    /// Who answers requests.
+    pub(super) service: &'a dyn Service,
+    /// What bodies take.
+    pub(super) bodies: &'a Bodies,
     /// Actions that came out on the way and are not for the reader.
     pub(super) actions: &'a mut std::collections::VecDeque<Action>,
     pub(super) now: Now,
@@ -113,18 +126,27 @@ impl Reader {
         Outcome::Taken
     }
 
-    /// The request was answered; takes out what waited behind it.
-    pub(super) fn answered(&mut self) -> Vec<u8> {
-        match std::mem::take(self) {
-            Self::Waiting(held) => {
-                *self = Self::Head(None);
-                held
-            }
-            other => {
-                *self = other;
-                Vec::new()
-            }
+    /// The request was answered: reads what waited behind it.
+    pub(super) fn read_on(&mut self, reading: &mut Reading<'_>) -> Outcome {
+        let Self::Waiting(held) = self else { return Outcome::Taken };
+        let Held { mut bytes, is_paused } = std::mem::take(held);
+        *self = Self::Head(None);
+        let outcome = self.read(&mut bytes, reading);
+        if is_paused && !self.is_paused() {
+            reading.actions.push_back(Action::Receive(reading.connection));
         }
+        outcome
+    }
+
+    /// Nothing more is read for a purpose. True if receiving was paused.
+    pub(super) fn silence(&mut self) -> bool {
+        let was_paused = self.is_paused();
+        *self = Self::Silent;
+        was_paused
+    }
+
+    fn is_paused(&self) -> bool {
+        matches!(self, Self::Waiting(held) if held.is_paused)
     }
 
     fn read_messages(&mut self, mut bytes: &mut [u8], reading: &mut Reading<'_>) {
@@ -210,14 +232,12 @@ impl Reader {
                 was_unfinished: false,
             },
             Transport::Silent => Self::Silent,
-            // Only the API takes bodies: nobody else's are kept.
-            Transport::Service
-                if request.body != BodyFraming::None && !request.path.starts_with("/api/") =>
-            {
-                self.refuse(HttpViolation::BodyTooLarge, reading);
-                return;
-            }
             Transport::Service => {
+                if request.body != BodyFraming::None
+                    && let Err(Denial { status, text }) = reading.service.admit(request)
+                {
+                    return self.deny(status, text, reading);
+                }
                 if request.expect_continue && request.body != BodyFraming::None {
                     let connection = reading.connection;
                     reading.engine.handle(Event::Continue { connection }, reading.now);
@@ -229,7 +249,7 @@ impl Reader {
                         PartialBody::Chunked(ChunkedDecoder::new(HTTP_BODY_BYTES_MAX))
                     }
                 };
-                let call = call_of(request, reading.connection);
+                let call = call_of(request, reading.connection, reading.bodies.begin());
                 Self::Body(Box::new(PartialCall { call, framing }))
             }
         };
@@ -242,12 +262,20 @@ impl Reader {
         match framing {
             PartialBody::Length(length) => {
                 let taken = (*length - call.body.len()).min(bytes.len());
-                call.body.extend_from_slice(&bytes[..taken]);
+                if call.body.extend(&bytes[..taken]) == Err(NoRoom) {
+                    self.deny(503, NO_ROOM, reading);
+                    return None;
+                }
                 return Some(taken);
             }
             PartialBody::Chunked(decoder) => loop {
                 match decoder.next(&mut rest) {
-                    Ok(Chunk::Data(data)) => call.body.extend_from_slice(data),
+                    Ok(Chunk::Data(data)) => {
+                        if call.body.extend(data) == Err(NoRoom) {
+                            self.deny(503, NO_ROOM, reading);
+                            return None;
+                        }
+                    }
                     Ok(Chunk::Starved | Chunk::End) => break,
                     Err(violation) => return self.refuse(violation, reading),
                 }
@@ -270,7 +298,7 @@ impl Reader {
         }
         let connection = reading.connection;
         reading.engine.handle(Event::RequestComplete { connection }, reading.now);
-        match std::mem::replace(self, Self::Waiting(Vec::new())) {
+        match std::mem::replace(self, Self::Waiting(Held::default())) {
             Self::Body(partial) => Some(Box::new(partial.call)),
             _ => None,
         }
@@ -278,28 +306,34 @@ impl Reader {
 
     fn wait_with(&mut self, bytes: &[u8], reading: &mut Reading<'_>) {
         let Self::Waiting(held) = self else { return };
-        if held.len() + bytes.len() > PIPELINED_BYTES_MAX {
-            self.refuse(HttpViolation::HeadTooLarge, reading);
-        } else {
-            held.extend_from_slice(bytes);
+        held.bytes.extend_from_slice(bytes);
+        if held.bytes.len() > PIPELINED_BYTES_MAX && !held.is_paused {
+            held.is_paused = true;
+            reading.actions.push_back(Action::Pause(reading.connection));
         }
     }
 
     fn refuse(&mut self, violation: HttpViolation, reading: &mut Reading<'_>) -> Option<usize> {
-        *self = Self::Silent;
-        let connection = reading.connection;
-        let (status, text) = (violation.status(), violation.text());
-        reading.engine.handle(Event::BadRequest { connection, status, text }, reading.now);
+        self.deny(violation.status(), violation.text(), reading);
         None
     }
+
+    fn deny(&mut self, status: u16, text: &'static str, reading: &mut Reading<'_>) {
+        *self = Self::Silent;
+        let connection = reading.connection;
+        reading.engine.handle(Event::BadRequest { connection, status, text }, reading.now);
+    }
 }
+
+/// What a client reads whose body finds no room.
+const NO_ROOM: &str = "too many bodies are being received; try again";
 
 fn note_unfinished(is_unfinished: bool, reading: &mut Reading<'_>) {
     let connection = reading.connection;
     reading.engine.handle(Event::Unfinished { connection, is_unfinished }, reading.now);
 }
 
-fn call_of(request: &Request<'_>, connection: ConnectionId) -> HttpCall {
+fn call_of(request: &Request<'_>, connection: ConnectionId, body: Body) -> HttpCall {
     let target = match request.query {
         Some(query) => format!("{}?{query}", request.path),
         None => request.path.to_owned(),
@@ -310,7 +344,7 @@ fn call_of(request: &Request<'_>, connection: ConnectionId) -> HttpCall {
         method: request.method,
         target,
         headers: headers.map(|header| (header.name.to_owned(), header.value.to_vec())).collect(),
-        body: Vec::new(),
+        body,
         peer: None,
         keep_alive: request.keep_alive,
     }

@@ -3,18 +3,19 @@
 use core::time::Duration;
 
 use protocol::client::Format;
+use protocol::close::CloseReason;
 use protocol::http::{Request, ResponseHead, query_parameter, write_response_head};
 use protocol::ids::ConnectionId;
-use protocol::time::Now;
+use protocol::time::{Moment, Now};
 use protocol::websocket::{
     Upgrade, VERSION_HEADER, accept_upgrade, choose_subprotocol, write_switching_protocols,
 };
 
 use super::connection::slot_of;
 use super::event::{Action, Transport};
+use super::notes::Noted;
 use super::phase::{Phase, PhaseEvent};
 use super::shard::GatewayShard;
-use crate::limits;
 
 /// Where clients connect.
 pub const WEBSOCKET_PATH: &str = "/connection/websocket";
@@ -37,7 +38,7 @@ impl Refusal {
 impl GatewayShard {
     pub(super) fn on_request(&mut self, id: ConnectionId, request: &Request<'_>, now: Now) {
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.phase != Phase::Handshake {
+        if !connection.phase.awaits_request() {
             return;
         }
         let admitted = match request.path {
@@ -131,23 +132,21 @@ impl GatewayShard {
     /// The request is for the HTTP service, once its body has come.
     fn serve(&mut self, id: ConnectionId, now: Now) {
         self.counters.requests_served += 1;
-        self.extend(id, limits::HTTP_BODY_TIMEOUT, now);
+        self.advance(id, PhaseEvent::Called, now);
         let transport = Transport::Service;
         self.actions.push_back(Action::Become { connection: id, transport });
     }
 
-    /// A connection that speaks HTTP has this much time from now.
+    /// The phase has this much time from now.
     pub(super) fn extend(&mut self, id: ConnectionId, time: Duration, now: Now) {
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.phase == Phase::Handshake {
-            connection.phase_deadline = now.moment + time;
-            self.rearm(slot_of(id), now);
-        }
+        connection.phase_deadline = now.moment + time;
+        self.rearm(slot_of(id), now);
     }
 
     /// RFC 9110, 15.2.1: the body may be sent. It has no more time for that than others.
     pub(super) fn on_continue(&mut self, id: ConnectionId, now: Now) {
-        if self.connections.find(id).is_some_and(|one| one.phase == Phase::Handshake) {
+        if self.connections.find(id).is_some_and(|one| one.phase == Phase::Collecting) {
             let bytes = b"HTTP/1.1 100 Continue\r\n\r\n";
             self.connections.push_raw(slot_of(id), [bytes, b""], now.moment);
         }
@@ -155,15 +154,29 @@ impl GatewayShard {
 
     pub(super) fn on_response(&mut self, id: ConnectionId, bytes: &[u8], is_last: bool, now: Now) {
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.phase != Phase::Handshake || connection.close_queued {
+        if connection.phase != Phase::Answering {
             return;
         }
-        if is_last {
+        if is_last || self.drain.is_some() {
             self.connections.push_last(slot_of(id), bytes, now.moment);
             self.close_after_response(id, now);
         } else {
-            self.connections.push_raw(slot_of(id), [bytes, b""], now.moment);
-            self.extend(id, limits::HTTP_IDLE_TIMEOUT, now);
+            self.connections.push_response(slot_of(id), bytes, now.moment);
+            self.advance(id, PhaseEvent::Answered, now);
+        }
+    }
+
+    /// All that came is read. From a client that ended its side no other request will come.
+    pub(super) fn on_read_on(&mut self, id: ConnectionId, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let is_owed = matches!(connection.phase, Phase::Answering | Phase::Closing);
+        if !connection.peer_ended || is_owed {
+            return;
+        }
+        if connection.phase.speaks_http() {
+            self.close_after_response(id, now);
+        } else {
+            self.end_by(id, PhaseEvent::PeerEnded, CloseReason::ClientGone, now);
         }
     }
 
@@ -174,19 +187,33 @@ impl GatewayShard {
         text: &'static str,
         now: Now,
     ) {
-        self.refuse(id, &Refusal::new(status, text), now);
+        let header = (status == 503).then_some(("Retry-After", "1"));
+        self.refuse(id, &Refusal { header, ..Refusal::new(status, text) }, now);
     }
 
-    pub(super) fn handshake_timeout(&mut self, id: ConnectionId, now: Now) {
-        self.refuse(id, &Refusal::new(408, "the request did not arrive in time"), now);
+    /// A connection that speaks HTTP is out of time.
+    pub(super) fn http_timeout(&mut self, id: ConnectionId, now: Now) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let has_begun = connection.unfinished_since > Moment::ZERO;
+        match connection.phase {
+            Phase::Answering => {
+                self.refuse(id, &Refusal::new(504, "the service did not answer in time"), now);
+            }
+            Phase::Handshake | Phase::Idle if !has_begun => {
+                // An answer that nobody asked for would be taken for that of the next request.
+                self.close_after_response(id, now);
+            }
+            _ => self.refuse(id, &Refusal::new(408, "the request did not arrive in time"), now),
+        }
     }
 
     fn refuse(&mut self, id: ConnectionId, refusal: &Refusal, now: Now) {
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.phase != Phase::Handshake || connection.close_queued {
+        if !connection.phase.speaks_http() || connection.close_queued {
             return;
         }
         self.counters.requests_refused += 1;
+        self.note(id, Noted::RequestRefused(refusal.status, refusal.text));
         let mut headers = vec![("Content-Type", "text/plain; charset=utf-8")];
         headers.extend(refusal.header);
         let head = ResponseHead {

@@ -19,6 +19,7 @@ use super::claims::{SubscriptionClaims, TokenRefusal};
 use super::connect::{AskSubscription, ttl};
 use super::connection::slot_of;
 use super::event::{Action, ToPeer};
+use super::notes::TokenFault;
 use super::phase::Phase;
 use super::session::{Flags, Subscription};
 use super::shard::GatewayShard;
@@ -222,8 +223,10 @@ impl GatewayShard {
             access::may_subscribe(asker, channel, &options)?;
             SubscriptionClaims::default()
         } else {
-            let claims = self.verifier.subscription(&subscribe.token, now.unix_seconds())?;
+            let checked = self.verifier.subscription(&subscribe.token, now.unix_seconds());
+            let claims = self.accepted(id, checked)?;
             if claims.channel != channel || *claims.user != *user {
+                self.note_token(id, TokenFault::Foreign);
                 return Err(Refusal::Close(CloseReason::InvalidToken));
             }
             claims.subscription
@@ -379,9 +382,11 @@ impl GatewayShard {
         token: &str,
         now: Now,
     ) -> Result<(), Refusal> {
-        let claims = self.verifier.connection(token, now.unix_seconds())?;
+        let checked = self.verifier.connection(token, now.unix_seconds());
+        let claims = self.accepted(id, checked)?;
         let Some(session) = self.session(id) else { return Ok(()) };
         if *claims.user != *session.user {
+            self.note_token(id, TokenFault::Foreign);
             return Err(Refusal::Close(CloseReason::InvalidToken));
         }
         session.expires_at = claims.expires_at.unwrap_or(0);
@@ -410,10 +415,12 @@ impl GatewayShard {
         if refresh.refresh_type != 0 {
             return Err(ErrorCode::NotAvailable.into());
         }
-        let claims = self.verifier.subscription(&refresh.token, now.unix_seconds())?;
+        let checked = self.verifier.subscription(&refresh.token, now.unix_seconds());
+        let claims = self.accepted(id, checked)?;
         let index = self.channels.find(&refresh.channel);
         let Some(session) = self.session(id) else { return Ok(()) };
         if *claims.channel != *refresh.channel || *claims.user != *session.user {
+            self.note_token(id, TokenFault::Foreign);
             return Err(Refusal::Close(CloseReason::InvalidToken));
         }
         let subscription = index.and_then(|index| session.find(index));

@@ -21,6 +21,7 @@ use protocol::time::Now;
 use super::claims::{ConnectClaims, SubscriptionClaims, TokenRefusal};
 use super::connection::slot_of;
 use super::event::{Action, ToPeer};
+use super::notes::TokenFault;
 use super::phase::{Phase, PhaseEvent};
 use super::session::{ConnectSubscription, Flags, PendingConnect, Session, Subscription};
 use super::shard::GatewayShard;
@@ -41,7 +42,7 @@ impl GatewayShard {
         raw: &[u8],
         now: Now,
     ) {
-        let claims = match self.check_token(connect, now) {
+        let claims = match self.check_token(id, connect, now) {
             Ok(claims) => claims,
             Err(Rejection::Error(error)) => return self.fail(id, command, error, now),
             Err(Rejection::Close(reason)) => return self.close(id, reason, now),
@@ -77,14 +78,27 @@ impl GatewayShard {
         self.actions.push_back(Action::ToPeer { shard: home, message });
     }
 
-    fn check_token(&self, connect: &Connect<'_>, now: Now) -> Result<ConnectClaims, Rejection> {
+    fn check_token(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        now: Now,
+    ) -> Result<ConnectClaims, Rejection> {
         if connect.token.is_empty() {
             let is_allowed = self.config.insecure || self.config.anonymous;
             // A client without credentials is a client that is set up wrongly.
-            let refusal = Rejection::Close(CloseReason::BadRequest);
-            return if is_allowed { Ok(ConnectClaims::default()) } else { Err(refusal) };
+            if is_allowed {
+                return Ok(ConnectClaims::default());
+            }
+            self.note_token(id, TokenFault::Missing);
+            return Err(Rejection::Close(CloseReason::BadRequest));
         }
-        let claims = self.verifier.connection(&connect.token, now.unix_seconds())?;
+        let checked = self.verifier.connection(&connect.token, now.unix_seconds());
+        let claims = match checked {
+            // It is not refused yet.
+            Err(TokenRefusal::KeyUnknown) => return Err(Rejection::AwaitKeys),
+            checked => self.accepted(id, checked)?,
+        };
         if claims.user.is_empty() && !self.config.anonymous_tokens {
             return Err(Rejection::Close(CloseReason::PermissionDenied));
         }
@@ -106,6 +120,7 @@ impl GatewayShard {
         self.sessions_now += 1;
         self.advance(id, PhaseEvent::Connect, now);
         if self.awaiting_keys.len() >= limits::AWAITING_KEYS_MAX {
+            self.note_token(id, TokenFault::KeyUnknown);
             return self.close(id, CloseReason::InvalidToken, now);
         }
         self.awaiting_keys.push((id, key_id.clone()));
@@ -127,6 +142,7 @@ impl GatewayShard {
             self.replay(id, held, now);
             // Still unknown: there is no second wait.
             if self.pending(id).is_some_and(|pending| pending.awaits_keys) {
+                self.note_token(id, TokenFault::KeyUnknown);
                 self.close(id, CloseReason::InvalidToken, now);
             }
         }
@@ -140,6 +156,7 @@ impl GatewayShard {
                 continue;
             }
             if self.pending(id).is_some_and(|pending| pending.awaits_keys) {
+                self.note_token(id, TokenFault::KeyUnknown);
                 self.close(id, CloseReason::InvalidToken, now);
             }
         }
@@ -335,19 +352,16 @@ impl GatewayShard {
     /// Keeps commands that came behind a `connect` that is not answered yet.
     pub(super) fn hold(&mut self, id: ConnectionId, raw: &[u8], now: Now) {
         let Some(pending) = self.pending(id) else { return };
-        if pending.held_bytes + raw.len() + HELD_OVERHEAD_BYTES > limits::HELD_BYTES_MAX {
+        if pending.held_bytes + raw.len() + limits::HELD_OVERHEAD_BYTES > limits::HELD_BYTES_MAX {
             return self.close(id, CloseReason::TooManyRequests, now);
         }
         pending.hold(raw);
     }
 }
 
-/// What a held message costs beside its bytes.
-const HELD_OVERHEAD_BYTES: usize = 64;
-
 impl PendingConnect {
     fn hold(&mut self, raw: &[u8]) {
-        self.held_bytes += raw.len() + HELD_OVERHEAD_BYTES;
+        self.held_bytes += raw.len() + limits::HELD_OVERHEAD_BYTES;
         self.held.push(raw.to_vec());
     }
 }

@@ -164,6 +164,15 @@ impl Connections {
         self.note_pushed(slot, pushed, before, now)
     }
 
+    /// Queues an answer of HTTP. One alone may be larger than what otherwise waits for a client.
+    pub(crate) fn push_response(&mut self, slot: u32, bytes: &[u8], now: Moment) {
+        let connection = &mut self.slots[slot as usize];
+        let before = connection.bytes();
+        let bytes_max = if before == 0 { u32::MAX } else { self.outbox_bytes_max };
+        let pushed = connection.outbox.push_copy([bytes, b""], bytes_max, &mut self.spare);
+        self.note_pushed(slot, pushed, before, now);
+    }
+
     /// `connect` is being answered: what is queued from now on comes behind the answer.
     pub(crate) fn hold_behind_connect(&mut self, slot: u32) {
         self.slots[slot as usize].behind_connect.get_or_insert_default();

@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use protocol::close::CloseReason;
 
+use super::notes::TokenFault;
+
 /// How long something took, by powers of two.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Durations {
@@ -126,6 +128,8 @@ pub struct GatewayCounters {
     pub sends: u64,
     /// Commands answered with an error, by the place of its code.
     pub errors: [u64; 14],
+    /// Tokens refused, in the order of [`TokenFault::ALL`].
+    pub tokens_refused: [u64; TokenFault::ALL.len()],
     /// Closes by reason, in the order of [`CloseReason::ALL`].
     pub closes: Vec<u64>,
     /// From the turn that read a publication of a client to the turn that queued its answer; one
@@ -164,6 +168,7 @@ impl Default for GatewayCounters {
             bytes_out: 0,
             sends: 0,
             errors: [0; 14],
+            tokens_refused: [0; TokenFault::ALL.len()],
             closes: vec![0; CloseReason::ALL.len()],
             publish_latency: Durations::default(),
             deliveries: 0,

@@ -13,6 +13,7 @@ use protocol::websocket::{DecoderLimits, Message};
 use shard::SendBuffer;
 
 use super::claims::TokenVerifier;
+use super::notes::Note;
 use crate::config::GatewayConfig;
 
 /// One thing that happened.
@@ -59,6 +60,11 @@ pub enum Event<'a> {
         bytes: &'a [u8],
         /// Is it the last one on this connection?
         is_last: bool,
+    },
+    /// What the client sent behind a request that was answered has been read.
+    ReadOn {
+        /// On which connection.
+        connection: ConnectionId,
     },
     /// A whole message arrived on a WebSocket.
     Message {
@@ -134,8 +140,10 @@ pub enum Event<'a> {
 /// One thing to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Start receiving.
+    /// Start receiving, or go on.
     Receive(ConnectionId),
+    /// Stop receiving for now.
+    Pause(ConnectionId),
     /// Tell the peer that nothing more will be sent.
     ShutdownWrite(ConnectionId),
     /// Close the socket now.
@@ -156,6 +164,8 @@ pub enum Action {
         /// What.
         message: ToPeer,
     },
+    /// Write this down.
+    Note(Box<Note>),
     /// Load the keys: a token names one that is not known.
     LoadKeys {
         /// The key's id, as the token has it.

@@ -9,6 +9,7 @@ mod connection;
 mod counters;
 mod event;
 mod fanout;
+mod notes;
 mod outbox;
 mod phase;
 mod random;
@@ -27,6 +28,7 @@ pub use claims::{
 };
 pub use counters::{DropReason, Drops, Durations, GatewayCounters, SubscribeRefusal};
 pub use event::{Action, Event, ToPeer, Transport};
+pub use notes::{Note, Noted, TokenFault};
 pub use phase::Phase;
 pub use rate::Rate;
 pub use shard::{GatewayShard, ShardOptions};

@@ -10,17 +10,27 @@
 //!      │ close: a response        Closing ── flushed ──► Lingering ── peer ended, deadline ──► Cut
 //!      └──────────────────────────►   │                                                         ▲
 //!                                     └───────── failed, peer ended, deadline ──────────────────┘
+//!
+//!            called               collected              answered
+//!  Handshake ───────► Collecting ───────────► Answering ──────────► Idle ─► as from Handshake
 //! ```
 //!
-//! From every phase a failure or the peer's end leads to `Cut`, where the ring is closing the
+//! Whose request is being answered may end its side: the answer is still owed. From every other
+//! phase a failure or the peer's end leads to `Cut`, where the ring is closing the
 //! socket, and from there to nowhere: the next connection in the slot has another generation.
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// Accepted; speaks HTTP.
+    /// Accepted; the head of a request has not come.
     #[default]
     Handshake,
+    /// A request for the HTTP service, whose body is on its way.
+    Collecting,
+    /// The HTTP service answers a request.
+    Answering,
+    /// A request was answered; the next one may come.
+    Idle,
     /// A WebSocket without a session.
     Open,
     /// `connect` is being answered.
@@ -44,6 +54,12 @@ pub(crate) enum PhaseEvent {
     Upgraded,
     /// The request became an echo.
     UpgradedEcho,
+    /// The request is for the HTTP service.
+    Called,
+    /// Its body is complete.
+    Collected,
+    /// The service has answered.
+    Answered,
     /// `connect` arrived.
     Connect,
     /// The session began.
@@ -62,8 +78,11 @@ pub(crate) enum PhaseEvent {
 
 impl Phase {
     /// All phases, in the order of life.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Handshake,
+        Self::Collecting,
+        Self::Answering,
+        Self::Idle,
         Self::Open,
         Self::Connecting,
         Self::Connected,
@@ -80,8 +99,12 @@ impl Phase {
         match (self, event) {
             (P::Cut, _) => None,
             (_, E::Failed) => Some(P::Cut),
-            (P::Handshake, E::Upgraded) => Some(P::Open),
-            (P::Handshake, E::UpgradedEcho) => Some(P::Echo),
+            (P::Handshake | P::Idle, E::Upgraded) => Some(P::Open),
+            (P::Handshake | P::Idle, E::UpgradedEcho) => Some(P::Echo),
+            (P::Handshake | P::Idle, E::Called) => Some(P::Collecting),
+            (P::Collecting, E::Collected) => Some(P::Answering),
+            (P::Answering, E::Answered) => Some(P::Idle),
+            (P::Answering, E::PeerEnded) => None,
             (P::Open, E::Connect) => Some(P::Connecting),
             (P::Connecting, E::Admitted) => Some(P::Connected),
             (P::Closing, E::Flushed) => Some(P::Lingering),
@@ -91,6 +114,16 @@ impl Phase {
             (_, E::PeerEnded) => Some(P::Cut),
             _ => None,
         }
+    }
+
+    /// Is what comes a request?
+    pub(crate) fn speaks_http(self) -> bool {
+        matches!(self, Self::Handshake | Self::Collecting | Self::Answering | Self::Idle)
+    }
+
+    /// May a request begin?
+    pub(crate) fn awaits_request(self) -> bool {
+        matches!(self, Self::Handshake | Self::Idle)
     }
 
     /// May messages of the client still mean something?
@@ -109,6 +142,9 @@ mod tests {
         let events = [
             E::Upgraded,
             E::UpgradedEcho,
+            E::Called,
+            E::Collected,
+            E::Answered,
             E::Connect,
             E::Admitted,
             E::Close,

@@ -59,9 +59,10 @@ pub struct GatewayShard {
     /// are passed over; the list is emptied whenever keys arrive or fail.
     pub(super) awaiting_keys: Vec<(ConnectionId, String)>,
     pub(super) sessions_now: u64,
+    pub(super) makes_notes: bool,
     timers: TimerWheel,
     /// While this node shuts down: connections that are not closed yet.
-    drain: Option<Vec<ConnectionId>>,
+    pub(super) drain: Option<Vec<ConnectionId>>,
     drain_next: Moment,
     drain_interval: Duration,
 }
@@ -91,6 +92,7 @@ impl GatewayShard {
             scratch: Vec::new(),
             awaiting_keys: Vec::new(),
             sessions_now: 0,
+            makes_notes: false,
             timers: TimerWheel::new(now.moment),
             drain: None,
             drain_next: Moment::ZERO,
@@ -121,8 +123,9 @@ impl GatewayShard {
             }
             Event::Continue { connection } => self.on_continue(connection, now),
             Event::RequestComplete { connection } => {
-                self.extend(connection, limits::HTTP_IDLE_TIMEOUT, now);
+                self.advance(connection, PhaseEvent::Collected, now);
             }
+            Event::ReadOn { connection } => self.on_read_on(connection, now),
             Event::Response { connection, bytes, is_last } => {
                 self.on_response(connection, bytes, is_last, now);
             }
@@ -189,6 +192,11 @@ impl GatewayShard {
         self.connections.find(connection).is_some()
     }
 
+    /// Is it there, and not being closed by the ring?
+    pub fn is_open(&mut self, connection: ConnectionId) -> bool {
+        self.connections.find(connection).is_some_and(|one| one.phase != Phase::Cut)
+    }
+
     /// True if there is something to fan out or to send without waiting for anything.
     pub fn has_work(&self) -> bool {
         self.channels.has_work() || self.connections.has_sends() || !self.actions.is_empty()
@@ -241,7 +249,13 @@ impl GatewayShard {
         while self.drain_next <= now.moment {
             let Some(id) = self.drain.as_mut().and_then(Vec::pop) else { return };
             self.drain_next = self.drain_next + self.drain_interval;
-            self.close(id, CloseReason::Shutdown, now);
+            let Some(connection) = self.connections.find(id) else { continue };
+            match connection.phase {
+                // It is closed behind its answer.
+                Phase::Collecting | Phase::Answering => {}
+                Phase::Idle => self.close_after_response(id, now),
+                _ => self.close(id, CloseReason::Shutdown, now),
+            }
         }
     }
 
@@ -302,6 +316,9 @@ impl GatewayShard {
             connection.unfinished_since = Moment::ZERO;
         } else if connection.unfinished_since == Moment::ZERO {
             connection.unfinished_since = now.moment;
+            if connection.phase == Phase::Idle {
+                connection.phase_deadline = now.moment + limits::HANDSHAKE_TIMEOUT;
+            }
             self.rearm(slot_of(id), now);
         }
     }
@@ -316,11 +333,6 @@ impl GatewayShard {
             return;
         }
         if !is_flushed {
-            if connection.phase == Phase::Closing {
-                // It takes what it is sent, if slowly.
-                connection.phase_deadline = now.moment + limits::LINGER_TIMEOUT;
-                self.rearm(slot_of(id), now);
-            }
             return;
         }
         let has_gap = std::mem::take(&mut connection.has_gap);
@@ -349,8 +361,9 @@ impl GatewayShard {
         if !connection.phase.listens() {
             return;
         }
-        self.counters.closes[reason.index()] += 1;
-        if connection.phase == Phase::Handshake {
+        let speaks_http = connection.phase.speaks_http();
+        self.note_closed(id, reason, if speaks_http { None } else { code });
+        if speaks_http {
             self.cut(id, now);
             return;
         }
@@ -368,32 +381,46 @@ impl GatewayShard {
     /// Closes after the response that is queued.
     pub(super) fn close_after_response(&mut self, id: ConnectionId, now: Now) {
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.phase != Phase::Handshake {
+        if !connection.phase.speaks_http() {
             return;
         }
         connection.close_queued = true;
         let is_empty = connection.outbox.is_empty();
-        self.counters.closes[CloseReason::HttpDone.index()] += 1;
+        let time = response_time(connection.outbox.bytes());
+        self.note_closed(id, CloseReason::HttpDone, None);
         let (connection, transport) = (id, Transport::Silent);
         self.actions.push_back(Action::Become { connection, transport });
         self.advance(id, PhaseEvent::Close, now);
+        self.extend(id, time, now);
         if is_empty {
             self.advance(id, PhaseEvent::Flushed, now);
         }
     }
 
     /// Ends a connection that needs no words.
-    fn end_by(&mut self, id: ConnectionId, event: PhaseEvent, reason: CloseReason, now: Now) {
+    pub(super) fn end_by(
+        &mut self,
+        id: ConnectionId,
+        event: PhaseEvent,
+        reason: CloseReason,
+        now: Now,
+    ) {
         let Some(connection) = self.connections.find(id) else { return };
         let listened = connection.phase.listens();
-        // A peer that shut down its writing side may still read what is queued for it.
-        let reads_on = connection.phase == Phase::Closing && event == PhaseEvent::PeerEnded;
-        if reads_on && !connection.outbox.is_empty() {
+        if event == PhaseEvent::PeerEnded {
             connection.peer_ended = true;
-            return;
+            // A peer that shut down its writing side may still read what is owed to it.
+            let is_owed = match connection.phase {
+                Phase::Answering => true,
+                Phase::Closing | Phase::Idle => !connection.outbox.is_empty(),
+                _ => false,
+            };
+            if is_owed {
+                return self.on_read_on(id, now);
+            }
         }
         if listened {
-            self.counters.closes[reason.index()] += 1;
+            self.note_closed(id, reason, None);
         }
         self.advance(id, event, now);
     }
@@ -411,6 +438,12 @@ impl GatewayShard {
         match next {
             Phase::Closing | Phase::Lingering => {
                 connection.phase_deadline = now.moment + limits::LINGER_TIMEOUT;
+            }
+            Phase::Collecting => {
+                connection.phase_deadline = now.moment + limits::HTTP_BODY_TIMEOUT;
+            }
+            Phase::Answering | Phase::Idle => {
+                connection.phase_deadline = now.moment + limits::HTTP_IDLE_TIMEOUT;
             }
             Phase::Open => connection.phase_deadline = now.moment + self.config.connect_timeout,
             _ => {}
@@ -460,8 +493,9 @@ impl GatewayShard {
         if connection.stalled_since > Moment::ZERO && connection.phase.listens() {
             consider(connection.stalled_since + limits::STALL_TIMEOUT);
         }
-        if connection.unfinished_since > Moment::ZERO && connection.phase.listens() {
-            consider(connection.unfinished_since + unfinished_timeout(connection.phase));
+        let is_message = connection.phase.listens() && !connection.phase.speaks_http();
+        if connection.unfinished_since > Moment::ZERO && is_message {
+            consider(connection.unfinished_since + limits::MESSAGE_TIMEOUT);
         }
         if let Some(session) = connection.session.as_ref()
             && connection.phase == Phase::Connected
@@ -493,16 +527,16 @@ impl GatewayShard {
         let has_stalled = connection.stalled_since > Moment::ZERO
             && since(connection.stalled_since) >= limits::STALL_TIMEOUT;
         let is_endless = connection.unfinished_since > Moment::ZERO
-            && since(connection.unfinished_since) >= unfinished_timeout(phase);
+            && since(connection.unfinished_since) >= limits::MESSAGE_TIMEOUT;
         match phase {
             Phase::Closing | Phase::Lingering if is_over => {
                 self.advance(id, PhaseEvent::Deadline, now);
             }
             _ if !phase.listens() => self.rearm(slot, now),
             _ if has_stalled => self.close(id, CloseReason::Slow, now),
-            Phase::Handshake if is_endless => self.handshake_timeout(id, now),
+            _ if phase.speaks_http() && is_over => self.http_timeout(id, now),
+            _ if phase.speaks_http() => self.rearm(slot, now),
             _ if is_endless => self.close(id, CloseReason::PolicyViolation, now),
-            Phase::Handshake if is_over => self.handshake_timeout(id, now),
             Phase::Open if is_over => self.close(id, CloseReason::Stale, now),
             // The client did its part; home, router or keys did not answer.
             Phase::Connecting if is_over => self.close(id, CloseReason::InternalError, now),
@@ -512,10 +546,8 @@ impl GatewayShard {
     }
 }
 
-/// How long a request head, or a message, may take from its first byte to its last.
-fn unfinished_timeout(phase: Phase) -> Duration {
-    match phase {
-        Phase::Handshake => limits::HANDSHAKE_TIMEOUT,
-        _ => limits::MESSAGE_TIMEOUT,
-    }
+/// How long a client may take to read the last answer, from when it was queued.
+fn response_time(bytes_count: u32) -> Duration {
+    let seconds = bytes_count / limits::RESPONSE_BYTES_PER_SECOND_MIN;
+    limits::LINGER_TIMEOUT + Duration::from_secs(seconds.into())
 }

@@ -135,6 +135,8 @@ impl Bench {
                 self.shard.handle(Event::Closed { connection }, self.now);
             }
             Action::Receive(_)
+            | Action::Pause(_)
+            | Action::Note(_)
             | Action::ShutdownWrite(_)
             | Action::Become { .. }
             | Action::LoadKeys { .. } => {}

@@ -1,7 +1,7 @@
 //! What the API reaches: partitions and connections of this process, through the shards' inboxes.
 
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gateway::driver::{Control, Inspection};
 use protocol::channels::Namespaces;
@@ -12,12 +12,9 @@ use router::api::{Backend, NodeInfo};
 use router::engine::Counters;
 use tokio::sync::oneshot;
 
-use super::ShardHandle;
 use super::bus::{RouterCall, host_of};
-use crate::limits;
-
-/// A shard must answer within this time, or the caller is told to try again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+use super::{ShardHandle, deliver};
+use crate::limits::{self, ANSWER_TIMEOUT};
 
 /// All shards of this process.
 #[derive(Clone, Debug)]
@@ -51,15 +48,11 @@ impl LocalBackend {
     }
 
     /// New rules, for the API and all partitions.
-    pub fn set_namespaces(&self, namespaces: &Arc<Namespaces>) {
+    pub async fn set_namespaces(&self, namespaces: &Arc<Namespaces>) {
         *self.shared.namespaces.write().expect("no holder panics") = namespaces.clone();
         for shard in &self.shared.shards {
             // A full inbox at this moment means that thousands of API calls wait; they go first.
-            let mut call = RouterCall::SetNamespaces(namespaces.clone());
-            while let Err(back) = shard.router.send(call) {
-                call = back;
-                std::thread::yield_now();
-            }
+            deliver(&shard.router, RouterCall::SetNamespaces(namespaces.clone())).await;
         }
     }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use gateway::driver::Inspection;
-use gateway::engine::{DropReason, Durations, SubscribeRefusal};
+use gateway::engine::{DropReason, Durations, SubscribeRefusal, TokenFault};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -70,13 +70,9 @@ const GAUGES: &[(&str, &str, Read)] = &[
     ("subscriptions", "Subscriptions", |one| one.engine.subscriptions),
     ("users", "Users at home on the shard", |one| one.engine.users),
     ("outbox_bytes", "Bytes waiting in outboxes", |one| one.engine.outbox_bytes),
+    ("http_body_bytes", "Bytes that bodies of requests take", |one| one.pump.body_bytes),
     ("inbox_depth", "Messages waiting in the inbox", |one| one.pump.inbox_depth),
     ("lane_depth", "Messages waiting in lanes to the shard", |one| one.pump.lane_depth),
-    (
-        "turn_nanoseconds_max",
-        "Longest turn since the last scrape, health check or info call",
-        |one| one.pump.turn_ns_max,
-    ),
 ];
 
 const ROUTER_COUNTERS: &[(&str, &str, ReadRouter)] = &[
@@ -97,6 +93,16 @@ const ROUTER_COUNTERS: &[(&str, &str, ReadRouter)] = &[
 const ROUTER_GAUGES: &[(&str, &str, ReadRouter)] = &[
     ("channels", "Channels with state", |one| one.channels),
     ("window_bytes", "Bytes of payload in windows", |one| one.window_bytes),
+];
+
+/// How durations of one shard are found.
+type ReadDurations = fn(&Inspection) -> &Durations;
+
+const HISTOGRAMS: &[(&str, &str, ReadDurations)] = &[
+    ("publish_latency", "From reading a publication of a client to queueing its answer", |one| {
+        &one.engine.publish_latency
+    }),
+    ("turn", "Turns of the pump, without the sleep", |one| &one.pump.turns_took),
 ];
 
 impl Shards {
@@ -120,21 +126,24 @@ impl Shards {
         Ok(())
     }
 
-    /// How long publications of clients took to be answered, over all shards.
-    fn publish_latency(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    /// How long something took, over all shards.
+    fn histogram(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        entry: (&str, &str),
+        read: fn(&Inspection) -> &Durations,
+    ) -> fmt::Result {
         let mut all = Durations::default();
         for (_, inspection, _) in &self.inspected {
-            let one = inspection.engine.publish_latency;
+            let one = read(inspection);
             all.sum_ns += one.sum_ns;
             all.counts.iter_mut().zip(one.counts).for_each(|(sum, count)| *sum += count);
         }
         let seconds = |place| Durations::bound_us(place).map_or(f64::MAX, |us| us as f64 / 1e6);
         let places = all.counts.iter().enumerate();
         let buckets: Vec<(f64, u64)> = places.map(|(at, count)| (seconds(at), *count)).collect();
-        let help = "From reading a publication of a client to queueing its answer";
-        let unit = Unit::Seconds;
-        let kind = MetricType::Histogram;
-        let mut metric = encoder.encode_descriptor("publish_latency", help, Some(&unit), kind)?;
+        let (unit, kind) = (Unit::Seconds, MetricType::Histogram);
+        let mut metric = encoder.encode_descriptor(entry.0, entry.1, Some(&unit), kind)?;
         let count = all.counts.iter().sum();
         metric.encode_histogram::<NoLabelSet>(all.sum_ns as f64 / 1e9, count, &buckets, None)
     }
@@ -174,7 +183,9 @@ impl Collector for Shards {
             let kind = MetricType::Gauge;
             self.by_shard(encoder, (name, help), kind, |_, all| all.iter().map(read).sum())?;
         }
-        self.publish_latency(encoder)?;
+        for &(name, help, read) in HISTOGRAMS {
+            self.histogram(encoder, (name, help), read)?;
+        }
         let sum = |read: &dyn Fn(&Inspection) -> u64| -> u64 {
             self.inspected.iter().map(|(_, inspection, _)| read(inspection)).sum()
         };
@@ -193,6 +204,10 @@ impl Collector for Shards {
             (reason.label().to_owned(), sum(&|one| one.engine.closes[reason.index()]))
         });
         self.by_label(encoder, ("closes", "Connections closed", "reason"), closes)?;
+        let tokens = TokenFault::ALL.iter().map(|fault| {
+            (fault.label().to_owned(), sum(&|one| one.engine.tokens_refused[*fault as usize]))
+        });
+        self.by_label(encoder, ("tokens_refused", "Tokens refused", "reason"), tokens)?;
         let errors = ErrorCode::ALL.iter().map(|error| {
             (error.code().to_string(), sum(&|one| one.engine.errors[*error as usize]))
         });

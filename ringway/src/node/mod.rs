@@ -26,6 +26,7 @@ use shard::lanes::{Bell, Endpoint, Inbox, LaneSize, mesh};
 use shard::placement::{Placement, pin_to};
 use shard::{Ring, RingOptions};
 
+use crate::limits::{INBOX_RETRY, PLACES_TO_REFUSE};
 use bus::{LocalBus, RouterCall, ShardMessage};
 
 /// What a node is made of.
@@ -153,6 +154,25 @@ impl Node {
     }
 }
 
+/// Sends what must not be lost: a full inbox is waited for.
+pub async fn deliver<T: Send>(inbox: &Inbox<T>, message: T) {
+    let mut message = message;
+    while let Err(back) = inbox.send(message) {
+        message = back;
+        tokio::time::sleep(INBOX_RETRY).await;
+    }
+}
+
+/// Could a server listen there now?
+///
+/// # Errors
+///
+/// Why not, as it would say itself.
+pub fn can_listen(address: SocketAddr) -> Result<(), StartError> {
+    let listening = shard::sockets::listen(address, 1).map(drop);
+    listening.map_err(|error| StartError(bind_sentence(address, &error)))
+}
+
 /// Makes the HTTP service of one shard, on its thread.
 type MakeService<S> = Box<dyn Fn(ShardId, &ShardHandle) -> S + Send + Sync>;
 
@@ -245,9 +265,6 @@ fn run_shard<S: Service>(
     let mut is_told = false;
     pump.run(|| shared.may_end(&mut is_told))
 }
-
-/// Places in a table that clients may not fill, so that one too many is still told 503.
-const PLACES_TO_REFUSE: u32 = 16;
 
 /// A shard's share of the process's connection limit, within its table.
 fn connections_share(options: &NodeOptions) -> u32 {

@@ -5,40 +5,39 @@
 //! shard answers 503.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, Request, Response};
-use gateway::driver::{Control, HttpCall, Service};
+use gateway::driver::{Busy, Control, Denial, HttpCall, Service};
 use http_body_util::{BodyExt, Limited};
-use protocol::http::{Method, ResponseHead, write_response_head};
-use protocol::ids::ConnectionId;
+use protocol::http::{Method, Request as Head, ResponseHead, write_response_head};
+use router::api::{KEY_NEEDED, SharedAccess};
 use shard::lanes::Inbox;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-/// Requests of one shard that wait to be taken up.
-const QUEUE_MAX: usize = 256;
-/// Requests of one shard that are answered at the same time.
-const CALLS_MAX: usize = 64;
-/// A request must be answered within this time.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest response, in bytes: a presence of ten thousand members fits.
-const RESPONSE_BYTES_MAX: usize = 8 << 20;
+use super::deliver;
+use crate::limits::{CALL_TIMEOUT, CALLS_MAX, CALLS_QUEUED_MAX, RESPONSE_BYTES_MAX};
 
 /// One shard's way to the HTTP service.
 #[derive(Clone, Debug)]
 pub struct TowerService {
     calls: mpsc::Sender<HttpCall>,
+    /// Who may call the API; `None`: it is not served.
+    api: Option<SharedAccess>,
 }
 
 impl TowerService {
     /// Starts the task that answers requests of the shard behind `inbox`. Must be called within a
     /// tokio runtime. The routes need the shards and the shards need this, so that `routes` may
     /// come later; until then every request is answered with 503.
-    pub fn start(routes: Arc<OnceLock<Router>>, inbox: Inbox<Control>) -> Self {
-        let (calls, mut queue) = mpsc::channel::<HttpCall>(QUEUE_MAX);
+    pub fn start(
+        routes: Arc<OnceLock<Router>>,
+        api: Option<SharedAccess>,
+        inbox: Inbox<Control>,
+    ) -> Self {
+        let (calls, mut queue) = mpsc::channel::<HttpCall>(CALLS_QUEUED_MAX);
         let places = Arc::new(tokio::sync::Semaphore::new(CALLS_MAX));
         tokio::spawn(async move {
             while let Some(call) = queue.recv().await {
@@ -50,15 +49,31 @@ impl TowerService {
                 });
             }
         });
-        Self { calls }
+        Self { calls, api }
     }
 }
 
 impl Service for TowerService {
-    fn call(&mut self, call: HttpCall) -> Result<(), HttpCall> {
-        self.calls.try_send(call).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(call) | mpsc::error::TrySendError::Closed(call) => call,
-        })
+    /// Only the API takes bodies: nobody else's are kept, and none of a caller without a key.
+    fn admit(&self, request: &Head<'_>) -> Result<(), Denial> {
+        if !request.path.starts_with("/api/") {
+            let text = "the body is too large: only the API takes one";
+            return Err(Denial { status: 413, text });
+        }
+        let Some(api) = &self.api else { return Err(Denial { status: 404, text: "not found" }) };
+        let header = |name: &str| {
+            let mut headers = request.headers.iter();
+            headers.find(|header| header.name.eq_ignore_ascii_case(name)).map(|one| one.value)
+        };
+        // A poisoned lock lets nobody in.
+        match api.read().is_ok_and(|access| access.allows(header)) {
+            true => Ok(()),
+            false => Err(Denial { status: 401, text: KEY_NEEDED }),
+        }
+    }
+
+    fn call(&mut self, call: HttpCall) -> Result<(), Busy> {
+        self.calls.try_send(call).map_err(|_| Busy)
     }
 }
 
@@ -78,16 +93,8 @@ async fn answer(router: Option<Router>, inbox: &Inbox<Control>, call: HttpCall) 
         (None, _) => plain(400, "the request cannot be represented\n"),
     };
     let (bytes, is_last) = render(response, keep_alive, is_head).await;
-    send(inbox, connection, bytes, is_last).await;
-}
-
-/// The inbox is bounded; a response waits for a place rather than being lost.
-async fn send(inbox: &Inbox<Control>, connection: ConnectionId, bytes: Vec<u8>, is_last: bool) {
-    let mut control = Control::Response { connection, bytes, is_last };
-    while let Err(back) = inbox.send(control) {
-        control = back;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    // The inbox is bounded; a response waits for a place rather than being lost.
+    deliver(inbox, Control::Response { connection, bytes, is_last }).await;
 }
 
 fn plain(status: u16, text: &'static str) -> Response<Body> {
@@ -103,14 +110,15 @@ fn request_of(call: HttpCall) -> Option<Request<Body>> {
         let name = HeaderName::try_from(name.as_str()).ok()?;
         builder = builder.header(name, HeaderValue::from_bytes(value).ok()?);
     }
-    builder.body(Body::from(call.body)).ok()
+    // The bytes count as held until the last of them is dropped.
+    builder.body(Body::from(Bytes::from_owner(call.body))).ok()
 }
 
 async fn render(response: Response<Body>, keep_alive: bool, is_head: bool) -> (Vec<u8>, bool) {
     let (parts, body) = response.into_parts();
     let (status, body) = match Limited::new(body, RESPONSE_BYTES_MAX).collect().await {
         Ok(body) => (parts.status.as_u16(), body.to_bytes()),
-        Err(_) => (500, axum::body::Bytes::from_static(b"the response is too large\n")),
+        Err(_) => (500, Bytes::from_static(b"the response is too large\n")),
     };
     let is_ours = |name: &HeaderName| {
         matches!(name.as_str(), "content-length" | "connection" | "transfer-encoding")

@@ -5,12 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use shard::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS_COUNT};
 
+use crate::limits::DEVELOPMENT_TOKEN_TTL_SECONDS;
 use crate::node::NodeOptions;
 use crate::settings::Settings;
 use crate::token::{self, Grant};
-
-/// Seconds for which the printed token is good.
-const TOKEN_TTL_SECONDS: u64 = 24 * 3600;
 
 /// Logs limits and memory, and prints where the server listens. With made-up secrets, prints those
 /// that a person needs to try it.
@@ -49,7 +47,7 @@ fn development(settings: &Settings, address: SocketAddr) {
     println!("  start, every channel open to every client. Do not expose it.");
     println!();
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (user, channel, expires_at) = ("guest", None, Some(unix + TOKEN_TTL_SECONDS));
+    let (user, channel, expires_at) = ("guest", None, Some(unix + DEVELOPMENT_TOKEN_TTL_SECONDS));
     let grant = Grant { user, channel, issued_at: unix, expires_at };
     if let Ok(token) = token::mint(&settings.connection_tokens, grant) {
         println!("  page     http://{address}/#token={token}");

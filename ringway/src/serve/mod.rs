@@ -17,16 +17,14 @@ use shard::limits::{CONNECTIONS_PER_RING_MAX, DESCRIPTORS_RESERVED};
 use shard::placement::Placement;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::limits::KEYS_ASKED_MAX;
 use crate::node::backend::LocalBackend;
 use crate::node::http::{ClientRoutes, client_port, operator_port};
 use crate::node::service::TowerService;
-use crate::node::{Node, NodeOptions};
+use crate::node::{Node, NodeOptions, can_listen, deliver};
 use crate::settings::{Settings, Sources};
 use reload::Reloading;
 use router::api::{ApiAccess, ApiKeys, SharedAccess};
-
-/// Ids of unknown keys that wait to be looked at.
-const KEYS_ASKED_MAX: usize = 64;
 
 /// Runs all tiers in this process until it is told to end. A reload reads `sources` again.
 ///
@@ -47,15 +45,25 @@ pub fn serve(settings: Settings, sources: Sources) -> Result<(), String> {
 
 async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let verifier = tokens::verifier(&settings)?;
-    let operators = bind_operators(settings.metrics).await?;
+    let operators = match bind_operators(settings.metrics).await {
+        Ok(operators) => operators,
+        Err(sentence) => {
+            // With both ports taken, most likely by another Ringway, the clients' is the news.
+            can_listen(settings.listen).map_err(|error| error.to_string())?;
+            return Err(sentence);
+        }
+    };
     let options = node_options(&settings, verifier.clone())?;
     let routes: Arc<OnceLock<Router>> = Arc::default();
     let (keys_wanted, keys_asked) = tokio::sync::mpsc::channel(KEYS_ASKED_MAX);
     let runtime = tokio::runtime::Handle::current();
+    let access: SharedAccess = Arc::new(RwLock::new(api_access(&settings)));
+    let api = settings.api.enabled.then(|| access.clone());
+    let shard_api = api.clone();
     let shard_routes = routes.clone();
     let service = move |_, shard: &crate::node::ShardHandle| {
         let _entered = runtime.enter();
-        TowerService::start(shard_routes.clone(), shard.gateway.clone())
+        TowerService::start(shard_routes.clone(), shard_api.clone(), shard.gateway.clone())
     };
     // A full channel means that keys are being asked for already; who waits is told with the
     // others.
@@ -69,15 +77,10 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let shards = node.shards.clone();
     let backend =
         LocalBackend::new(shards.clone(), options.partitions_count, namespaces, name, uid);
-    let access: SharedAccess = Arc::new(RwLock::new(api_access(&settings)));
-    let serves = ClientRoutes {
-        api: settings.api.enabled.then(|| access.clone()),
-        page: true,
-        health: settings.health || settings.development,
-    };
+    let serves = ClientRoutes { api, page: true, health: settings.health || settings.development };
     // Set once, here: the shards answered 503 until now.
     drop(routes.set(client_port(&backend, serves)));
-    if let Some((listener, _)) = operators.listener {
+    if let Some(listener) = operators.listener {
         let router = operator_port(&backend);
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
@@ -91,7 +94,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
 
 /// The operators' listener, bound before clients are let in.
 struct Operators {
-    listener: Option<(tokio::net::TcpListener, ())>,
+    listener: Option<tokio::net::TcpListener>,
     address: Option<SocketAddr>,
 }
 
@@ -106,7 +109,7 @@ async fn bind_operators(address: Option<SocketAddr>) -> Result<Operators, String
         )
     })?;
     let address = listener.local_addr().ok();
-    Ok(Operators { listener: Some((listener, ())), address })
+    Ok(Operators { listener: Some(listener), address })
 }
 
 fn node_options(
@@ -167,7 +170,7 @@ async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), S
     loop {
         tokio::select! {
             result = &mut ended => return end_of(result),
-            _ = hang_up.recv() => reloading.reload(),
+            _ = hang_up.recv() => reloading.reload().await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -176,11 +179,7 @@ async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), S
     let timeout = reloading.settings.shutdown_timeout;
     tracing::info!(drain_seconds = drain.as_secs_f64(), "shutting down: clients are sent away");
     for shard in &shards {
-        let mut control = Control::Drain(drain);
-        while let Err(back) = shard.gateway.send(control) {
-            control = back;
-            tokio::task::yield_now().await;
-        }
+        deliver(&shard.gateway, Control::Drain(drain)).await;
     }
     tokio::select! {
         result = &mut ended => {

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use super::jwks::KeySource;
 use super::tokens;
-use crate::node::ShardHandle;
 use crate::node::backend::LocalBackend;
+use crate::node::{ShardHandle, deliver};
 use crate::settings::{Settings, Sources};
 
 /// What a reload reads, and whom it tells.
@@ -26,7 +26,7 @@ pub(super) struct Reloading {
 
 impl Reloading {
     /// Reads the sources again. If anything is wrong with them, nothing changes.
-    pub(super) fn reload(&mut self) {
+    pub(super) async fn reload(&mut self) {
         if self.settings.development {
             tracing::warn!("development mode has no configuration to reload");
             return;
@@ -47,6 +47,9 @@ impl Reloading {
                 return;
             }
         };
+        for warning in &loaded.warnings {
+            tracing::warn!("reload: {warning}");
+        }
         let difference = Settings::difference(&self.settings, &loaded.settings);
         if difference.is_empty() {
             tracing::info!("reload: nothing has changed");
@@ -58,23 +61,14 @@ impl Reloading {
         let keys_changed = loaded.settings.connection_tokens != self.settings.connection_tokens
             || loaded.settings.subscription_tokens != self.settings.subscription_tokens;
         self.settings = loaded.settings;
-        self.backend.set_namespaces(&self.settings.gateway.namespaces);
+        self.backend.set_namespaces(&self.settings.gateway.namespaces).await;
         let config = Arc::new(self.settings.gateway.clone());
         for shard in &self.shards {
-            send(shard, Control::Config(config.clone()));
+            deliver(&shard.gateway, Control::Config(config.clone())).await;
         }
         *self.access.write().expect("no holder panics") = super::api_access(&self.settings);
         if keys_changed {
             self.key_sources.send_replace(source);
         }
-    }
-}
-
-/// A full inbox empties within a turn; settings are not lost.
-fn send(shard: &ShardHandle, control: Control) {
-    let mut control = control;
-    while let Err(back) = shard.gateway.send(control) {
-        control = back;
-        std::thread::yield_now();
     }
 }

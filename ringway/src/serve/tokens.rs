@@ -78,8 +78,5 @@ fn keys(path: &str, from: &TokenKeys) -> Result<Keys, String> {
         let key = VerifyingKey::ed25519_pem(pem);
         keys = keys.with(key.map_err(|why| fault("eddsa_public_key", &why))?);
     }
-    if keys.have_weak() {
-        tracing::warn!("{path}.hmac_secret_key is shorter than 32 bytes and can be guessed");
-    }
     Ok(Keys::Configured(keys))
 }

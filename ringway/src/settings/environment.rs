@@ -107,11 +107,13 @@ fn namespace_option(reading: &Reading, rest: &str) -> Option<(usize, &'static Op
 }
 
 fn unknown(reading: &mut Reading, place: &Place, name: &str) {
+    // Only what would be taken is worth being proposed.
     let channel_names = options::of_channels()
         .iter()
+        .filter(|row| row.is_served())
         .map(|row| format!("{WITHOUT_NAMESPACE}{}", shouted(row.path)));
-    let names: Vec<String> =
-        options::all().map(|row| shouted(row.path)).chain(channel_names).collect();
+    let served = options::all().filter(|row| row.is_served());
+    let names: Vec<String> = served.map(|row| shouted(row.path)).chain(channel_names).collect();
     let nearest = nearest::nearest(name, names.iter().map(String::as_str));
     reading.unknown(place, "", nearest.map(|nearest| format!("{PREFIX}{nearest}")));
 }
@@ -172,6 +174,8 @@ mod tests {
         }
         let reading = read_all(&[("RINGWAY_CLIENT_PING_INTERVALL", "1s")]);
         assert!(reading.problems[0].sentence.contains("`RINGWAY_CLIENT_PING_INTERVAL`"));
+        let reading = read_all(&[("RINGWAY_ADMIM", "true")]);
+        assert!(!reading.problems[0].sentence.contains("RINGWAY_ADMIN"), "it is not served");
     }
 
     #[test]

@@ -186,10 +186,12 @@ impl Settings {
 fn read_file(reading: &mut Reading, path: &Path) {
     let name = path.display().to_string();
     let speaker = Speaker::File(name.as_str().into());
-    let place = speaker.place(Position { line: 1, column: 1 });
     let text = match read_limited(path) {
         Ok(text) => text,
-        Err(sentence) => return reading.problem(&place, "", sentence),
+        Err(sentence) => {
+            let place = Place::WholeFile(name.as_str().into());
+            return reading.problem(&place, "", sentence);
+        }
     };
     match Format::of(path, &text).read(&text) {
         Ok(node) => {

@@ -10,6 +10,8 @@ use crate::settings::document::Position;
 pub enum Place {
     /// In the configuration file.
     File(Arc<str>, Position),
+    /// The configuration file as a whole.
+    WholeFile(Arc<str>),
     /// In an environment variable.
     Environment(String),
     /// By a flag of the command line.
@@ -22,6 +24,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(name, at) => write!(f, "{name}:{at}"),
+            Self::WholeFile(name) => f.write_str(name),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
             Self::Default => f.write_str("default"),
@@ -75,6 +78,7 @@ impl std::error::Error for Refusal {}
 /// By position in the file; what no file says comes after it, as it was found.
 pub(crate) fn sort(problems: &mut [Problem]) {
     problems.sort_by_key(|problem| match &problem.place {
+        Place::WholeFile(_) => (0, Position::default()),
         Place::File(_, at) => (0, *at),
         Place::Environment(_) => (1, Position::default()),
         Place::Flag(_) => (2, Position::default()),

@@ -1,6 +1,9 @@
 //! Options that are right each by itself and wrong together.
 
+use gateway::auth::limits::HMAC_SECRET_BYTES_STRONG;
+
 use crate::limits;
+use crate::secret::Secret;
 use crate::settings::options;
 use crate::settings::problem::{Place, Problem};
 use crate::settings::reading::{Reading, namespace_path};
@@ -76,6 +79,10 @@ fn check_credentials(reading: &mut Reading, settings: &Settings, own_tokens: &To
         let sentence = "is off, so the keys of client.subscription_token are not used";
         remark(reading, enabled, sentence);
     }
+    remark_weak_secrets(reading, "client.token", &settings.connection_tokens);
+    if is_enabled {
+        remark_weak_secrets(reading, "client.subscription_token", own_tokens);
+    }
     let gateway = &settings.gateway;
     let can_connect = settings.connection_tokens.has_any() || gateway.insecure || gateway.anonymous;
     if !can_connect {
@@ -90,6 +97,24 @@ fn check_credentials(reading: &mut Reading, settings: &Settings, own_tokens: &To
     }
     if settings.api.insecure && settings.api.enabled {
         remark(reading, "http_api.insecure", "everybody may publish and disconnect clients");
+    }
+}
+
+fn remark_weak_secrets(reading: &mut Reading, parent: &str, keys: &TokenKeys) {
+    let secrets =
+        [("hmac_secret_key", &keys.hmac), ("hmac_previous_secret_key", &keys.hmac_previous)];
+    for (name, secret) in secrets {
+        let is_weak = |secret: &Secret| secret.expose().len() < HMAC_SECRET_BYTES_STRONG;
+        if !secret.as_ref().is_some_and(is_weak) {
+            continue;
+        }
+        let sentence =
+            format!("is shorter than {HMAC_SECRET_BYTES_STRONG} bytes and can be guessed");
+        // Given by the file of the same name, that is where it is said.
+        let path = format!("{parent}.{name}");
+        let file = format!("{path}_file");
+        let is_inline = reading.values.global.is_given(&path);
+        remark(reading, if is_inline { &path } else { &file }, &sentence);
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use protocol::websocket::Opcode;
@@ -18,6 +20,7 @@ pub struct Server {
     pub operators: String,
     pub started_in: Duration,
     config: PathBuf,
+    log: Arc<Mutex<String>>,
 }
 
 static FILES: AtomicU32 = AtomicU32::new(0);
@@ -50,15 +53,43 @@ impl Server {
             .env("RINGWAY_METRICS_ADDRESS", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, kept) = (child.stderr.take().expect("piped"), log.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                let mut log = kept.lock().expect("no holder panics");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let address = after(&mut stdout, "listens on http://");
         let started_in = started.elapsed();
         let operators = after(&mut stdout, "http://");
         let operators = operators.trim_end_matches("/metrics").to_owned();
-        Self { child, stdout, address, operators, started_in, config }
+        Self { child, stdout, address, operators, started_in, config, log }
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no holder panics").clone()
+    }
+
+    /// Waits until the log has this; all of it.
+    pub fn log_until(&self, mark: &str) -> String {
+        let give_up = Instant::now() + Duration::from_secs(10);
+        loop {
+            let log = self.log();
+            if log.contains(mark) {
+                return log;
+            }
+            assert!(Instant::now() < give_up, "no {mark:?} in the log:\n{log}");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     }
 
     /// Rewrites the configuration and asks for a reload.
@@ -75,14 +106,17 @@ impl Server {
 
     /// Waits for the end.
     pub fn wait(&mut self, at_most: Duration) -> ExitStatus {
-        let until = Instant::now() + at_most;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
-                return status;
-            }
-            assert!(Instant::now() < until, "the server does not end");
-            std::thread::yield_now();
-        }
+        let pid = self.child.id().to_string();
+        let (ended, told) = std::sync::mpsc::channel::<()>();
+        let watch = std::thread::spawn(move || {
+            let is_late = told.recv_timeout(at_most) == Err(RecvTimeoutError::Timeout);
+            is_late.then(|| Command::new("kill").args(["-KILL", &pid]).status())
+        });
+        let status = self.child.wait().expect("it is our child");
+        drop(ended);
+        let killed = watch.join().expect("it only waits");
+        assert!(killed.is_none(), "the server does not end");
+        status
     }
 
     /// Whatever the server printed to stdout after it started. Only once it has ended.

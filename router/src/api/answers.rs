@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 pub enum ApiError {
     /// The body is not what the method takes: status 400 with this sentence.
     BadRequest(String),
+    /// The method needs this field: code 107 with its name.
+    Missing(&'static str),
     /// A code of the protocol.
     Code(ErrorCode),
 }
@@ -25,6 +27,10 @@ impl ApiError {
     pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Code(code) => json!({ "code": code.code(), "message": code.message() }),
+            Self::Missing(field) => {
+                let message = format!("bad request: `{field}` is missing");
+                json!({ "code": ErrorCode::BadRequest.code(), "message": message })
+            }
             Self::BadRequest(why) => {
                 json!({ "code": ErrorCode::BadRequest.code(), "message": why })
             }

@@ -12,6 +12,7 @@ const COMMANDS_MAX: usize = 1000;
 
 pub(super) async fn batch<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiError> {
     let ask::Batch { commands } = parse(body)?;
+    let commands = commands.ok_or(ApiError::Missing("commands"))?;
     if commands.len() > COMMANDS_MAX {
         let why = format!("a batch has at most {COMMANDS_MAX} commands");
         return Err(ApiError::BadRequest(why));

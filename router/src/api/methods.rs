@@ -81,6 +81,17 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiErro
         .map_err(|error| ApiError::BadRequest(format!("the body is not what it takes: {error}")))
 }
 
+/// A field that the method needs. Nothing but an empty text stands for it.
+fn needed(field: &'static str, value: &str) -> Result<(), ApiError> {
+    if value.is_empty() { Err(ApiError::Missing(field)) } else { Ok(()) }
+}
+
+fn channel_of(body: &[u8]) -> Result<String, ApiError> {
+    let ask::Channel { channel } = parse(body)?;
+    needed("channel", &channel)?;
+    Ok(channel)
+}
+
 fn content(data: Option<&RawValue>, b64: Option<&str>) -> Result<Option<Content>, ApiError> {
     if let Some(text) = b64 {
         let bytes = base64::engine::general_purpose::STANDARD
@@ -107,7 +118,7 @@ async fn ask_partition<B: Backend>(
 
 fn publish_request(request: ask::Publish<'_>) -> Result<PublishRequest, ApiError> {
     let content = content(request.data, request.b64data.as_deref())?;
-    let content = content.ok_or_else(|| ApiError::BadRequest("`data` is missing".to_owned()))?;
+    let content = content.ok_or(ApiError::Missing("data"))?;
     let key = request.idempotency_key.filter(|key| !key.is_empty());
     if key.as_ref().is_some_and(|key| key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
         return Err(ErrorCode::BadRequest.into());
@@ -135,6 +146,7 @@ async fn publish_one<B: Backend>(
 
 async fn publish<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiError> {
     let request: ask::Publish<'_> = parse(body)?;
+    needed("channel", &request.channel)?;
     let channel = request.channel.clone();
     let request = publish_request(request)?;
     publish_one(backend, &channel, request).await
@@ -144,7 +156,7 @@ async fn broadcast<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiErr
     let mut request: ask::Publish<'_> = parse(body)?;
     let channels = std::mem::take(&mut request.channels);
     if channels.is_empty() {
-        return Err(ErrorCode::BadRequest.into());
+        return Err(ApiError::Missing("channels"));
     }
     let request = publish_request(request)?;
     let mut responses = Vec::with_capacity(channels.len());
@@ -159,6 +171,8 @@ async fn broadcast<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiErr
 
 fn subscribe<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiError> {
     let request: ask::Subscribe<'_> = parse(body)?;
+    needed("user", &request.user)?;
+    needed("channel", &request.channel)?;
     options(backend, &request.channel)?;
     let flag = |one: &Option<ask::BoolValue>| one.as_ref().map(|one| one.value);
     let wanted = request.r#override.unwrap_or_default();
@@ -220,9 +234,7 @@ fn user_command<B: Backend>(
     user: &str,
     command: UserCommand,
 ) -> Result<Value, ApiError> {
-    if user.is_empty() {
-        return Err(ErrorCode::BadRequest.into());
-    }
+    needed("user", user)?;
     backend.user(user.into(), command)?;
     Ok(json!({}))
 }
@@ -236,7 +248,7 @@ fn position(position: ask::Position) -> Position {
 }
 
 async fn presence<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiError> {
-    let ask::Channel { channel } = parse(body)?;
+    let channel = channel_of(body)?;
     require_presence(backend, &channel)?;
     match ask_partition(backend, &channel, Request::Presence).await? {
         Answer::Presence(members) => Ok(answers::presence(&members)),
@@ -245,7 +257,7 @@ async fn presence<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiErro
 }
 
 async fn presence_stats<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiError> {
-    let ask::Channel { channel } = parse(body)?;
+    let channel = channel_of(body)?;
     require_presence(backend, &channel)?;
     match ask_partition(backend, &channel, Request::PresenceStats).await? {
         Answer::PresenceStats { clients, users } => {
@@ -261,6 +273,7 @@ fn require_presence<B: Backend>(backend: &B, channel: &str) -> Result<(), ErrorC
 
 async fn history<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiError> {
     let request: ask::History = parse(body)?;
+    needed("channel", &request.channel)?;
     options(backend, &request.channel)?;
     let (limit, reverse, bytes_max) = (request.limit, request.reverse, HISTORY_BYTES_MAX);
     let since = request.since.map(position);
@@ -274,7 +287,7 @@ async fn history<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiError
 }
 
 async fn history_remove<B: Backend>(backend: &B, body: &[u8]) -> Result<Value, ApiError> {
-    let ask::Channel { channel } = parse(body)?;
+    let channel = channel_of(body)?;
     if !options(backend, &channel)?.has_history() {
         return Err(ErrorCode::NotAvailable.into());
     }

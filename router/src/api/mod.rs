@@ -15,7 +15,7 @@ use std::sync::{Arc, RwLock};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use protocol::limits::HTTP_BODY_BYTES_MAX;
@@ -58,18 +58,22 @@ impl ApiKeys {
 }
 
 impl ApiAccess {
-    fn allows(&self, headers: &HeaderMap) -> bool {
+    /// May who sends these headers call? `header` finds the first value of one by its name, which
+    /// is in lower case.
+    pub fn allows<'a>(&self, header: impl Fn(&str) -> Option<&'a [u8]>) -> bool {
         let Self::Keys(keys) = self else { return true };
-        if let Some(key) = headers.get("x-api-key") {
-            return keys.contains(key.as_bytes());
+        if let Some(key) = header("x-api-key") {
+            return keys.contains(key);
         }
-        let authorization = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
         // `Authorization: apikey KEY`, as older clients of Centrifugo send it.
-        authorization
+        header("authorization")
             .and_then(|value| value.strip_prefix(b"apikey "))
             .is_some_and(|key| keys.contains(key))
     }
 }
+
+/// What a caller reads who may not call.
+pub const KEY_NEEDED: &str = "a valid X-API-Key header is needed (http_api.key)";
 
 /// Who may call, as a reload may change it.
 pub type SharedAccess = Arc<RwLock<ApiAccess>>;
@@ -95,10 +99,10 @@ async fn call<B: Backend>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let allows = state.access.read().is_ok_and(|access| access.allows(&headers));
+    let header = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    let allows = state.access.read().is_ok_and(|access| access.allows(header));
     if !allows {
-        let text = "a valid X-API-Key header is needed (http_api.key)\n";
-        return (StatusCode::UNAUTHORIZED, text).into_response();
+        return (StatusCode::UNAUTHORIZED, format!("{KEY_NEEDED}\n")).into_response();
     }
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     let json = |text: String| ([(header::CONTENT_TYPE, "application/json")], text);

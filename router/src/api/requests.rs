@@ -50,7 +50,9 @@ pub(super) struct Override {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Subscribe<'a> {
+    #[serde(default)]
     pub(super) user: String,
+    #[serde(default)]
     pub(super) channel: String,
     pub(super) client: Option<String>,
     #[serde(borrow, default)]
@@ -67,6 +69,7 @@ pub(super) struct Subscribe<'a> {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Unsubscribe {
+    #[serde(default)]
     pub(super) user: String,
     #[serde(default)]
     pub(super) channel: String,
@@ -75,6 +78,7 @@ pub(super) struct Unsubscribe {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct DisconnectCode {
+    #[serde(default)]
     pub(super) code: u16,
     #[serde(default)]
     pub(super) reason: String,
@@ -82,6 +86,7 @@ pub(super) struct DisconnectCode {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Disconnect {
+    #[serde(default)]
     pub(super) user: String,
     pub(super) client: Option<String>,
     #[serde(default)]
@@ -91,6 +96,7 @@ pub(super) struct Disconnect {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Refresh {
+    #[serde(default)]
     pub(super) user: String,
     pub(super) client: Option<String>,
     #[serde(default)]
@@ -101,11 +107,13 @@ pub(super) struct Refresh {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Channel {
+    #[serde(default)]
     pub(super) channel: String,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct History {
+    #[serde(default)]
     pub(super) channel: String,
     #[serde(default)]
     pub(super) limit: i32,
@@ -122,6 +130,6 @@ pub(super) struct Channels {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Batch<'a> {
-    #[serde(borrow)]
-    pub(super) commands: Vec<BTreeMap<String, &'a RawValue>>,
+    #[serde(borrow, default)]
+    pub(super) commands: Option<Vec<BTreeMap<String, &'a RawValue>>>,
 }

@@ -67,13 +67,11 @@ impl Kind {
         match (self, value) {
             (Self::Anything, _) => Ok(Typed::Text(String::new())),
             (Self::Flag, Value::Flag(flag)) => Ok(Typed::Flag(*flag)),
-            (Self::Integer { min, max, .. }, Value::Integer(integer)) => {
-                if (min..=max).contains(integer) {
-                    Ok(Typed::Integer(*integer))
-                } else {
-                    Err(wrong())
-                }
-            }
+            (Self::Integer { min, max, .. }, Value::Integer(integer)) => match *integer {
+                integer if integer < min => Err(wrong() + ", which is too small"),
+                integer if integer > max => Err(wrong() + ", which is too large"),
+                integer => Ok(Typed::Integer(integer)),
+            },
             (Self::Duration { min_ms: 0 }, Value::Integer(0)) => {
                 Ok(Typed::Duration(Duration::ZERO))
             }
@@ -99,6 +97,10 @@ impl Kind {
 
     /// The value of an option as the environment, a flag or the table writes it.
     pub(crate) fn parse(self, text: &str) -> Result<Typed, String> {
+        // Words have no type: a number among them is judged as the number it is.
+        if let (Self::Integer { .. }, Ok(integer)) = (self, text.parse::<i64>()) {
+            return self.accept(&Value::Integer(integer));
+        }
         let wrong = || self.wrong(&found(&Value::Text(text.to_owned()), self.is_secret()));
         let typed = match self {
             Self::Flag => match text {
@@ -106,10 +108,8 @@ impl Kind {
                 "false" | "0" => Some(Typed::Flag(false)),
                 _ => None,
             },
-            Self::Integer { min, max, .. } => {
-                let integer = text.parse().ok().filter(|integer| (min..=max).contains(integer));
-                integer.map(Typed::Integer)
-            }
+            // A number was judged above.
+            Self::Integer { .. } => None,
             Self::Duration { min_ms } => {
                 let least = Duration::from_millis(min_ms);
                 duration(text).filter(|duration| *duration >= least).map(Typed::Duration)
@@ -251,6 +251,14 @@ mod tests {
             Kind::DURATION.accept(&Value::Integer(25)).unwrap_err(),
             "expected a duration such as \"25s\" or \"1h30m\", found the number 25; \
              a number alone has no unit"
+        );
+        assert_eq!(
+            port.parse("99999").unwrap_err(),
+            "expected a whole number, 1 to 65535, found the number 99999, which is too large"
+        );
+        assert_eq!(
+            port.parse("0").unwrap_err(),
+            "expected a whole number, 1 to 65535, found the number 0, which is too small"
         );
         assert!(!Kind::Secret.accept(&Value::Integer(12_345)).unwrap_err().contains("12345"));
         let long = Kind::Flag.accept(&Value::Text("x".repeat(500))).unwrap_err();

@@ -1,0 +1,28 @@
+//! Goal: what the metrics say does not depend on who else looks.
+//! Method: a real server, scraped twice.
+
+#[path = "support/server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+mod server;
+
+use server::Server;
+
+const CONFIG: &str = r#"{"client": {"insecure": true}, "shards": 1}"#;
+
+/// The value of a series.
+fn metric(server: &Server, series: &str) -> Option<u64> {
+    let (_, text) = server.get(&server.operators, "/metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    line.parse().ok()
+}
+
+#[test]
+fn a_health_check_takes_nothing_from_the_metrics() {
+    let server = Server::start(CONFIG);
+    let turns = || metric(&server, "ringway_turn_seconds_count").expect("it is exported");
+    turns();
+    let before = turns();
+    assert!(before > 0);
+    assert_eq!(server.get(&server.operators, "/health").0, 200);
+    assert!(turns() > before);
+}
