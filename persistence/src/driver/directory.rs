@@ -210,6 +210,10 @@ impl Directory {
         if store.exists() && !store.is_file() {
             return Err(DirectoryError::InTheWay(store));
         }
+        // SQLite gives the files beside it the rights of this one.
+        let mut private = OpenOptions::new();
+        let made = private.append(true).create(true).mode(0o600).open(&store);
+        made.map_err(|error| failed("write", &store, error))?;
         sync_folder(path)?;
         Ok(Self { path: path.to_owned(), format, _lock: lock })
     }

@@ -104,7 +104,11 @@ impl<F: Files> Journal<F> {
         let entries = std::mem::take(&mut self.gathered);
         let bytes = entries.iter().map(|entry| Writer::record_bytes(entry.body.len())).sum();
         self.open_segment(bytes).await?;
+        let header = self.writer.defer_header();
         self.write_batch(&entries).await?;
+        let file = self.file.as_ref().expect("the segment was just opened");
+        file.write_at(header.bytes, header.position).await.0?;
+        file.sync_data().await?;
         self.settle(&entries);
         Ok(())
     }

@@ -241,16 +241,19 @@ pub fn open(options: PersistenceOptions) -> Result<Opened, OpenError> {
         start_journal(&options, source.clone(), shared.clone(), start, unproven)?;
     let (reader, questions) = StoreReader::new(shared.counters.clone());
     let (namespaces, watch) = watch::channel(options.namespaces.clone());
-    let parts = |store| FollowerParts {
+    let (followed, clock) = (shared.clone(), options.clock.clone());
+    let parts = Box::new(move |store| FollowerParts {
         store,
         position,
         source,
-        shared: shared.clone(),
+        shared: followed,
         namespaces: watch,
-        clock: options.clock.clone(),
+        clock,
         salt,
-    };
-    let store = store.follow(parts, questions)?;
+    });
+    let store = store.follow(parts, options.clock.clone(), questions).inspect_err(|_| {
+        shared.close();
+    })?;
     shared.board.set_available(true);
     shared.board.announce();
     let sequences = sequences_of(&read.replayed.sequences, options.partitions_count);
@@ -409,43 +412,38 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_time().build()
 }
 
-type Start = (FollowerParts<SqliteStore, StdFiles>, Questions);
+type MakeParts = Box<dyn FnOnce(SqliteStore) -> FollowerParts<SqliteStore, StdFiles> + Send>;
+type Start = (MakeParts, Clock, Questions);
 
-/// The store's thread, which opens the database first and then waits to be told what to follow.
+/// The store's thread, which opens the database first and then waits to be told what to follow. If
+/// it is not told, it closes the database again.
 struct StoreThread {
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
     position: StorePosition,
-    store: blocking::Receiver<SqliteStore>,
-    start: blocking::Sender<Start>,
+    start: Option<blocking::Sender<Start>>,
 }
 
 impl StoreThread {
     fn start(directory: &Directory) -> Result<Self, OpenError> {
         let path = directory.store();
         let (opened, is_opened) = blocking::channel();
-        let (to_open, store) = blocking::channel();
         let (start, is_started) = blocking::channel::<Start>();
         let body = move || {
             let runtime = match runtime() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(opened.send(Err(OpenError::Thread(error)))),
             };
-            match runtime.block_on(SqliteStore::open(&path)) {
-                Ok(store) => {
-                    let position = store.position().clone();
-                    let _ = to_open.send(store);
-                    let _ = opened.send(Ok(position));
-                }
+            let store = match runtime.block_on(SqliteStore::open(&path)) {
+                Ok(store) => store,
                 Err(error) => return drop(opened.send(Err(OpenError::Store(error)))),
-            }
-            let Ok((parts, questions)) = is_started.recv() else { return };
-            let clock = parts.clock.clone();
+            };
+            let _ = opened.send(Ok(store.position().clone()));
+            let started = is_started.recv();
             runtime.block_on(async move {
-                let (closing, is_closing) = oneshot::channel();
-                let serving = tokio::spawn(questions.serve(path, clock, is_closing));
-                let store = Follower::new(parts).run().await;
-                drop(closing);
-                let _ = serving.await;
+                let store = match started {
+                    Ok(start) => follow(start, store, path).await,
+                    Err(_) => store,
+                };
                 if let Err(error) = store.close().await {
                     tracing::warn!(%error, "the store was not closed in order");
                 }
@@ -453,23 +451,42 @@ impl StoreThread {
         };
         let thread =
             Builder::new().name("store".to_owned()).spawn(body).map_err(OpenError::Thread)?;
-        let position = match is_opened.recv() {
-            Ok(position) => position?,
-            Err(_) => {
-                return Err(OpenError::Thread(io::Error::other("the store's thread panicked")));
-            }
-        };
-        Ok(Self { thread, position, store, start })
+        let position = is_opened.recv().map_err(|_| store_is_gone())??;
+        Ok(Self { thread: Some(thread), position, start: Some(start) })
     }
 
     fn follow(
-        self,
-        parts: impl FnOnce(SqliteStore) -> FollowerParts<SqliteStore, StdFiles>,
+        mut self,
+        parts: MakeParts,
+        clock: Clock,
         questions: Questions,
     ) -> Result<JoinHandle<()>, OpenError> {
-        let gone = || OpenError::Thread(io::Error::other("the store's thread panicked"));
-        let store = self.store.recv().map_err(|_| gone())?;
-        self.start.send((parts(store), questions)).map_err(|_| gone())?;
-        Ok(self.thread)
+        let start = self.start.take().ok_or_else(store_is_gone)?;
+        start.send((parts, clock, questions)).map_err(|_| store_is_gone())?;
+        self.thread.take().ok_or_else(store_is_gone)
     }
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        self.start = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Follows and answers until the journal has ended.
+async fn follow(start: Start, store: SqliteStore, path: PathBuf) -> SqliteStore {
+    let (parts, clock, questions) = start;
+    let (closing, is_closing) = oneshot::channel();
+    let serving = tokio::spawn(questions.serve(path, clock, is_closing));
+    let store = Follower::new(parts(store)).run().await;
+    drop(closing);
+    let _ = serving.await;
+    store
+}
+
+fn store_is_gone() -> OpenError {
+    OpenError::Thread(io::Error::other("the store's thread panicked"))
 }

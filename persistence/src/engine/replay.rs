@@ -10,7 +10,8 @@
 //!
 //! A bad batch is a torn tail only if nothing proves that it was ever synced: no later batch that
 //! says so, and no checkpoint of the store at or behind it. Entries that are valid but not proven
-//! are kept, but *written again*: another process may have died with them in the page cache.
+//! are kept, but *written again*: another process may have died with them in the page cache. The
+//! header of the segment that repeats them makes their old place void, so it is written last.
 
 use std::collections::BTreeMap;
 
@@ -96,10 +97,11 @@ pub struct Plan {
 ///
 /// # Errors
 ///
-/// A later format, or a segment that is missing.
+/// A later format, a segment of another journal, or one that is missing.
 pub fn plan(found: &[FoundSegment], checkpoint: u64) -> Result<Plan, ReplayRefusal> {
     for (number, header) in found {
-        if let Err(what @ SegmentViolation::Version(_)) = *header {
+        // A header whose checksum is right is no torn write, whatever else is wrong with it.
+        if let Err(what @ (SegmentViolation::Version(_) | SegmentViolation::Foreign)) = *header {
             return Err(ReplayRefusal::Damaged { segment: *number, position: 0, what });
         }
     }

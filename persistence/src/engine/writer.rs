@@ -83,6 +83,16 @@ impl Writer {
         });
     }
 
+    /// Takes the header out of the first write. It is written last, once the first batch is synced:
+    /// until then the header would make void what that batch repeats.
+    pub fn defer_header(&mut self) -> Write {
+        let header = self.header.take().expect("nothing was written to the segment yet");
+        let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES);
+        header.encode(self.salt, &mut bytes);
+        self.position = SEGMENT_HEADER_BYTES as u64;
+        Write { position: 0, bytes }
+    }
+
     /// The current segment.
     pub fn segment(&self) -> u64 {
         self.segment
