@@ -65,6 +65,10 @@ struct ServeArguments {
     /// The client port (http_server.port).
     #[arg(long, short, value_name = "PORT")]
     port: Option<String>,
+    /// Directory of the journal and the store (persistence.data_dir). In development mode it makes
+    /// every channel durable.
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
     /// Least important messages that are written (log.level).
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -117,8 +121,14 @@ pub fn run(line: CommandLine) -> ExitCode {
 }
 
 fn serve_with(arguments: ServeArguments) -> Result<(), Failure> {
-    let flags =
-        Flags { address: arguments.address, port: arguments.port, log_level: arguments.log_level };
+    // A file's paths are beside the file; those of the command line are where it was typed.
+    let data_dir = arguments.data_dir.map(|path| std::path::absolute(&path).unwrap_or(path));
+    let flags = Flags {
+        address: arguments.address,
+        port: arguments.port,
+        data_dir: data_dir.map(|path| path.to_string_lossy().into_owned()),
+        log_level: arguments.log_level,
+    };
     let sources = sources(arguments.config, flags);
     let loaded = load(&sources)?;
     warn(&loaded.warnings);

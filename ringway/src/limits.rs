@@ -69,3 +69,11 @@ const _: () = assert!(PARTITIONS_MAX <= u16::MAX as i64);
 const _: () = assert!(OUTBOX_BYTES_MAX <= u32::MAX as i64);
 /// Names in one answer of the API to `channels`; a node with more that match answers 106.
 pub const CHANNELS_ANSWER_MAX: usize = 1 << 20;
+/// Range of `persistence.segment_size`.
+pub const SEGMENT_BYTES_MIN: i64 = MIB as i64;
+/// Largest value of `persistence.segment_size`.
+pub const SEGMENT_BYTES_MAX: i64 = 1024 * MIB as i64;
+/// Range of `persistence.backlog_max_size`.
+pub const BACKLOG_BYTES_MIN: i64 = MIB as i64;
+/// Largest value of `persistence.backlog_max_size`.
+pub const BACKLOG_BYTES_MAX: i64 = 64 * 1024 * MIB as i64;

@@ -1,9 +1,12 @@
 //! What the two listeners serve beside WebSockets.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use persistence::Counters as Durable;
 use router::api::{SharedAccess, routes};
 
 use super::backend::LocalBackend;
@@ -36,11 +39,11 @@ pub fn client_port(backend: &LocalBackend, serves: ClientRoutes) -> Router {
 }
 
 /// The operators' port: metrics and health.
-pub fn operator_port(backend: &LocalBackend) -> Router {
+pub fn operator_port(backend: &LocalBackend, durable: Option<Arc<Durable>>) -> Router {
     let scraped = backend.clone();
     let scrape = move || {
-        let backend = scraped.clone();
-        async move { scrape(&backend).await }
+        let (backend, durable) = (scraped.clone(), durable.clone());
+        async move { scrape(&backend, durable).await }
     };
     Router::new().route("/metrics", get(scrape)).merge(health_route(backend)).fallback(not_found)
 }
@@ -69,8 +72,8 @@ async fn health(backend: &LocalBackend) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn scrape(backend: &LocalBackend) -> Response {
-    let text = metrics::encode(backend.inspect().await);
+async fn scrape(backend: &LocalBackend, durable: Option<Arc<Durable>>) -> Response {
+    let text = metrics::encode(backend.inspect().await, durable);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

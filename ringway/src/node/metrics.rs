@@ -4,9 +4,11 @@
 //! that a client chooses becomes a label.
 
 use std::fmt;
+use std::sync::Arc;
 
 use gateway::driver::Inspection;
 use gateway::engine::{DropReason, Durations, SubscribeRefusal, TokenFault};
+use persistence::Counters as Durable;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -17,13 +19,18 @@ use protocol::client::ErrorCode;
 use protocol::close::CloseReason;
 use router::engine::Counters;
 
+use super::durable_metrics::DurableMetrics;
+
 /// What all shards have counted, by shard.
 pub type Inspected = Vec<(usize, Inspection, Vec<Counters>)>;
 
 /// Writes everything.
-pub fn encode(inspected: Inspected) -> String {
+pub fn encode(inspected: Inspected, durable: Option<Arc<Durable>>) -> String {
     let mut registry = Registry::with_prefix("ringway");
     registry.register_collector(Box::new(Shards { inspected }));
+    if let Some(counters) = durable {
+        registry.register_collector(Box::new(DurableMetrics { counters }));
+    }
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("a String takes every write");
     text
@@ -85,6 +92,11 @@ const ROUTER_COUNTERS: &[(&str, &str, ReadRouter)] = &[
     ("gateway_lags", "Times a gateway was told what it missed", |one| one.lags),
     ("recoveries_complete", "Recoveries with everything", |one| one.recovered),
     ("recoveries_impossible", "Recoveries answered recovered: false", |one| one.unrecovered),
+    ("log_refused", "Durable changes refused because the log failed or was full", |one| {
+        one.log_refused
+    }),
+    ("log_overdue", "Durable changes that nothing confirmed in time", |one| one.log_overdue),
+    ("channels_loaded", "Channels read from the store", |one| one.channels_loaded),
     ("idempotency_keys_forgotten_early", "Keys forgotten for want of room", |one| {
         one.keys_forgotten_early
     }),
@@ -92,6 +104,7 @@ const ROUTER_COUNTERS: &[(&str, &str, ReadRouter)] = &[
 
 const ROUTER_GAUGES: &[(&str, &str, ReadRouter)] = &[
     ("channels", "Channels with state", |one| one.channels),
+    ("unstored_entries", "Log entries that the store does not have", |one| one.unstored_entries),
     ("window_bytes", "Bytes of payload in windows", |one| one.window_bytes),
 ];
 

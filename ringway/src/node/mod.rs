@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod bus;
+mod durable_metrics;
 pub mod http;
 pub mod log;
 pub mod metrics;
@@ -28,6 +29,7 @@ use shard::{Ring, RingOptions};
 
 use crate::limits::{INBOX_RETRY, PLACES_TO_REFUSE};
 use bus::{LocalBus, RouterCall, ShardMessage};
+use log::{LogSource, NodeLog};
 
 /// What a node is made of.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct NodeOptions {
     pub verifier: Arc<dyn TokenVerifier>,
     /// Random, different at every start.
     pub seed: u64,
+    /// Where durable changes go; `None`: no channel is durable.
+    pub log: Option<Arc<LogSource>>,
 }
 
 /// How to reach one shard from other threads.
@@ -241,14 +245,29 @@ fn run_shard<S: Service>(
         shared.clock.now(),
     );
     let namespaces = &options.gateway.namespaces;
+    let log = options.log.as_ref();
+    let now = shared.clock.now();
     let partition = |id: PartitionId| {
         let mut partition = PartitionOptions::new(id, namespaces.clone(), options.seed);
         partition.history_publications_max = options.gateway.history_publications_max;
         partition.recovery_publications_max = options.gateway.recovery_publications_max;
-        Partition::new(partition)
+        partition.log = log.map(|log| log.progress(id));
+        let mut partition = Partition::new(partition);
+        if let Some(log) = log {
+            log.take_entries(id).into_iter().for_each(|entry| partition.replay(entry, now));
+            partition.log_progress(log.progress(id), now);
+        }
+        partition
     };
-    let uplink =
+    let partitions = (0..options.partitions_count).map(PartitionId);
+    let hosted =
+        partitions.filter(|id| bus::host_of(*id, usize::from(options.shards_count)) == shard);
+    let log = log.map(|log| NodeLog::new(log.clone(), hosted, bell.clone()));
+    let mut uplink =
         LocalBus::new(endpoint, options.partitions_count, handle.router.clone(), partition);
+    if let Some(log) = log {
+        uplink = uplink.with_log(Box::new(log));
+    }
     let load_keys = shared.load_keys.clone();
     let mut pump = Pump::new(PumpParts {
         io: ring,

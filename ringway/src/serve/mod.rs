@@ -1,6 +1,7 @@
 //! `ringway serve`: settings in, a node that runs until it is told to end.
 
 mod announce;
+mod durable;
 mod jwks;
 mod logs;
 mod reload;
@@ -12,6 +13,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 use axum::Router;
 use gateway::driver::Control;
 use gateway::engine::TokenVerifier;
+use persistence::Persistence;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shard::limits::{CONNECTIONS_PER_RING_MAX, DESCRIPTORS_RESERVED};
 use shard::placement::Placement;
@@ -53,7 +55,9 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
             return Err(sentence);
         }
     };
-    let options = node_options(&settings, verifier.clone())?;
+    can_listen(settings.listen).map_err(|error| error.to_string())?;
+    let (persistence, log) = durable::open(&settings)?.unzip();
+    let options = NodeOptions { log, ..node_options(&settings, verifier.clone())? };
     let routes: Arc<OnceLock<Router>> = Arc::default();
     let (keys_wanted, keys_asked) = tokio::sync::mpsc::channel(KEYS_ASKED_MAX);
     let runtime = tokio::runtime::Handle::current();
@@ -81,14 +85,16 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     // Set once, here: the shards answered 503 until now.
     drop(routes.set(client_port(&backend, serves)));
     if let Some(listener) = operators.listener {
-        let router = operator_port(&backend);
+        let durable = persistence.as_ref().map(persistence::Persistence::counters);
+        let router = operator_port(&backend, durable);
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
     let source = tokens::key_source(&settings, verifier)?;
     let (key_sources, sources_seen) = tokio::sync::watch::channel(source.clone());
     tokio::spawn(jwks::Keys::new(source, shards.clone()).run(keys_asked, sources_seen));
     announce::started(&settings, &options, node.address, operators.address);
-    let reloading = Reloading { settings, sources, backend, shards, key_sources, access };
+    let reloading =
+        Reloading { settings, sources, backend, shards, key_sources, access, persistence };
     until_told_to_end(node, reloading).await
 }
 
@@ -130,6 +136,7 @@ fn node_options(
         gateway: Arc::new(settings.gateway.clone()),
         verifier,
         seed: random_seed()?,
+        log: None,
     })
 }
 
@@ -169,7 +176,10 @@ async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), S
     let mut ended = tokio::task::spawn_blocking(move || node.join());
     loop {
         tokio::select! {
-            result = &mut ended => return end_of(result),
+            result = &mut ended => {
+                close(reloading.persistence).await;
+                return end_of(result);
+            }
             _ = hang_up.recv() => reloading.reload().await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -183,15 +193,26 @@ async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), S
     }
     tokio::select! {
         result = &mut ended => {
+            close(reloading.persistence).await;
             tracing::info!("shut down");
             end_of(result)
         }
         () = tokio::time::sleep(timeout) => {
             tracing::warn!("clients are left after shutdown.timeout; ending without them");
+            close(reloading.persistence).await;
             std::process::exit(0);
         }
         _ = terminate.recv() => std::process::exit(1),
         _ = interrupt.recv() => std::process::exit(1),
+    }
+}
+
+/// Writes what waits for the journal, and lets the store catch up for a while.
+async fn close(persistence: Option<Persistence>) {
+    let Some(persistence) = persistence else { return };
+    let closed = tokio::task::spawn_blocking(move || persistence.shutdown()).await;
+    if let Err(error) = closed {
+        tracing::error!("the journal was not closed in order: {error}; the next start mends it");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gateway::driver::Control;
+use persistence::Persistence;
 use router::api::SharedAccess;
 use tokio::sync::watch;
 
@@ -20,6 +21,8 @@ pub(super) struct Reloading {
     pub(super) shards: Vec<ShardHandle>,
     /// Who may call the API.
     pub(super) access: SharedAccess,
+    /// What keeps the data directory, if there is one.
+    pub(super) persistence: Option<Persistence>,
     /// Takes new keys to who hands them out.
     pub(super) key_sources: watch::Sender<KeySource>,
 }
@@ -50,6 +53,13 @@ impl Reloading {
         for warning in &loaded.warnings {
             tracing::warn!("reload: {warning}");
         }
+        if self.persistence.is_none() && loaded.settings.has_durable_channels() {
+            tracing::error!(
+                "reload refused, nothing has changed: durability log and store need the data \
+                 directory, which is opened at start; restart the server"
+            );
+            return;
+        }
         let difference = Settings::difference(&self.settings, &loaded.settings);
         if difference.is_empty() {
             tracing::info!("reload: nothing has changed");
@@ -62,6 +72,9 @@ impl Reloading {
             || loaded.settings.subscription_tokens != self.settings.subscription_tokens;
         self.settings = loaded.settings;
         self.backend.set_namespaces(&self.settings.gateway.namespaces).await;
+        if let Some(persistence) = &self.persistence {
+            persistence.set_namespaces(self.settings.gateway.namespaces.clone());
+        }
         let config = Arc::new(self.settings.gateway.clone());
         for shard in &self.shards {
             deliver(&shard.gateway, Control::Config(config.clone())).await;

@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use gateway::config::{GatewayConfig, Origins, PersonalChannel};
 use gateway::engine::Rate;
+use persistence::JournalIo;
 use protocol::channels::{ChannelOptions, Durability, Namespaces, SlowConsumer};
 
 use crate::settings::options::{address as address_of, socket_address};
 use crate::settings::reading::Reading;
 use crate::settings::values::{Table, Values};
-use crate::settings::{ApiSettings, LogLevel, Settings, difference, keys, relations};
+use crate::settings::{
+    ApiSettings, LogLevel, PersistenceSettings, Settings, difference, keys, relations,
+};
 
 /// Builds settings, and reports what does not fit together.
 pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> Settings {
@@ -44,6 +47,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
         health: global.flag("health.enabled"),
         shards: Some(shards).filter(|shards| *shards > 0),
         partitions: global.integer("partitions"),
+        persistence: persistence(global, folder),
         drain: global.duration("shutdown.drain"),
         shutdown_timeout: global.duration("shutdown.timeout"),
         effective: BTreeMap::new(),
@@ -51,6 +55,21 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
     let effective = difference::effective(values, &settings, &own_tokens);
     relations::check(reading, &settings, &own_tokens);
     Settings { effective, ..settings }
+}
+
+fn persistence(global: &Table, folder: &Path) -> Option<PersistenceSettings> {
+    let directory = global.text_if_any("persistence.data_dir")?;
+    let journal_io = match global.text("persistence.journal_io").as_str() {
+        "io_uring" => JournalIo::Uring,
+        "standard" => JournalIo::Standard,
+        _ => JournalIo::Auto,
+    };
+    Some(PersistenceSettings {
+        directory: folder.join(directory),
+        journal_io,
+        segment_bytes: global.integer("persistence.segment_size"),
+        backlog_bytes_max: global.integer("persistence.backlog_max_size"),
+    })
 }
 
 fn listen(global: &Table) -> SocketAddr {

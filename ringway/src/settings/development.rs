@@ -38,3 +38,12 @@ pub(crate) fn give(values: &mut Values) {
         values.without.give(row, given(typed));
     }
 }
+
+/// With a data directory, every channel is kept there.
+pub(crate) fn make_durable(values: &mut Values) {
+    if values.global.text_if_any("persistence.data_dir").is_some() {
+        let row = options::find_channel("durability").expect("the table has every option");
+        let typed = row.kind.parse("log").expect("a level of durability");
+        values.without.give(row, Given { typed, place: Place::Default });
+    }
+}

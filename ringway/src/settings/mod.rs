@@ -36,6 +36,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use gateway::config::GatewayConfig;
+use persistence::JournalIo;
 
 pub use difference::{Change, Difference};
 pub use document::Position;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub shards: Option<usize>,
     /// Router partitions (`partitions`).
     pub partitions: u16,
+    /// Where durable channels are kept (`persistence`); `None`: nowhere, and no channel is durable.
+    pub persistence: Option<PersistenceSettings>,
     /// Clients are sent away over this time (`shutdown.drain`).
     pub drain: Duration,
     /// The process ends after this time (`shutdown.timeout`), at least [`Self::drain`].
@@ -105,6 +108,27 @@ pub struct ApiSettings {
     pub insecure: bool,
 }
 
+/// The data directory (`persistence`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersistenceSettings {
+    /// The directory, made if it is not there.
+    pub directory: PathBuf,
+    /// What the journal writes through.
+    pub journal_io: JournalIo,
+    /// Size of one segment of the journal.
+    pub segment_bytes: u64,
+    /// Bytes of changes that may wait for the store.
+    pub backlog_bytes_max: u64,
+}
+
+impl Settings {
+    /// Is there a channel whose changes go to the log?
+    pub fn has_durable_channels(&self) -> bool {
+        let namespaces = &self.gateway.namespaces;
+        namespaces.without.is_durable() || namespaces.named.values().any(|one| one.is_durable())
+    }
+}
+
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -125,6 +149,8 @@ pub struct Flags {
     pub address: Option<String>,
     /// `--port`.
     pub port: Option<String>,
+    /// `--data-dir`.
+    pub data_dir: Option<String>,
     /// `--log-level`.
     pub log_level: Option<String>,
 }
@@ -166,6 +192,9 @@ impl Settings {
         }
         environment::read(&mut reading, &sources.environment);
         read_flags(&mut reading, &sources.flags);
+        if is_development {
+            development::make_durable(&mut reading.values);
+        }
         let folder = sources.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let settings = building::build(&mut reading, folder, is_development);
         problem::sort(&mut reading.problems);
@@ -219,6 +248,7 @@ fn read_flags(reading: &mut Reading, flags: &Flags) {
     let said = [
         ("--address", "http_server.address", &flags.address),
         ("--port", "http_server.port", &flags.port),
+        ("--data-dir", "persistence.data_dir", &flags.data_dir),
         ("--log-level", "log.level", &flags.log_level),
     ];
     for (flag, path, words) in said {

@@ -168,6 +168,7 @@ fn check_personal_channel(reading: &mut Reading, settings: &Settings) {
 
 fn check_channel(reading: &mut Reading, parent: &str, table: &Table) {
     let meta_ttl_of_all = reading.values.global.duration("channel.history_meta_ttl");
+    let has_data_dir = reading.values.global.text_if_any("persistence.data_dir").is_some();
     let mut report = |name: &str, sentence: &str| {
         let path = format!("{parent}.{name}");
         reading.problems.push(Problem::new(&table.place(name), &path, sentence));
@@ -193,12 +194,14 @@ fn check_channel(reading: &mut Reading, parent: &str, table: &Table) {
         report("history_ttl", "must not be above channel.history_meta_ttl; give history_meta_ttl");
     }
     match durability.as_str() {
-        "log" | "store" => {
-            let sentence = format!(
-                "\"{durability}\" comes with the persistence tier, not in this version; \
-                 use \"memory\""
-            );
-            report("durability", &sentence);
+        "log" | "store" if !keeps_history => {
+            let sentence = "needs history: give history_size and history_ttl, which then say how \
+                            many publications are kept, and for how long";
+            report("durability", sentence);
+        }
+        "log" | "store" if !has_data_dir => {
+            let sentence = "needs a place on disk: give persistence.data_dir";
+            report("durability", sentence);
         }
         "none" if keeps_history => {
             report("durability", "\"none\" keeps no history; remove history_size and history_ttl");

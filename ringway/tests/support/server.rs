@@ -46,10 +46,15 @@ pub fn run(arguments: &[&str]) -> Output {
 impl Server {
     /// Starts a server; `json` is its configuration without addresses.
     pub fn start(json: &str) -> Self {
+        Self::start_on(json, "0")
+    }
+
+    /// Starts a server on this port.
+    pub fn start_on(json: &str, port: &str) -> Self {
         let config = config_file(json);
         let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
-            .args(["serve", "--config", config.to_str().expect("UTF-8"), "--port", "0"])
+            .args(["serve", "--config", config.to_str().expect("UTF-8"), "--port", port])
             .env("RINGWAY_METRICS_ADDRESS", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -102,6 +107,11 @@ impl Server {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(status.expect("kill is there").success());
+    }
+
+    /// Ends it as a crash would, and waits for that.
+    pub fn kill(self) {
+        // Dropping it does.
     }
 
     /// Waits for the end.

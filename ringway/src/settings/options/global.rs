@@ -5,8 +5,18 @@ use crate::limits;
 use protocol::limits as wire;
 
 /// Every table, in the order of docs/CONFIGURATION.md.
-pub(super) const TABLES: &[&[OptionRow]] =
-    &[SERVER, CLIENT, TOKEN, SUBSCRIPTION_TOKEN, CHANNEL, TRANSPORTS, API, OPERATION, ABSENT];
+pub(super) const TABLES: &[&[OptionRow]] = &[
+    SERVER,
+    CLIENT,
+    TOKEN,
+    SUBSCRIPTION_TOKEN,
+    CHANNEL,
+    TRANSPORTS,
+    API,
+    PERSISTENCE,
+    OPERATION,
+    ABSENT,
+];
 
 const fn flag(path: &'static str, doc: &'static str) -> OptionRow {
     OptionRow::new(path, Kind::Flag, "false", doc)
@@ -311,6 +321,43 @@ const API: &[OptionRow] = &[
 ];
 
 const NOT_CLUSTER: &str = "this process keeps everything itself";
+
+const PERSISTENCE: &[OptionRow] = &[
+    OptionRow::new(
+        "persistence.data_dir",
+        Kind::Text,
+        "",
+        "Directory of the journal and the store, beside the file if it is relative. Empty: none; \
+         channels with durability `log` or `store` need one.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new(
+        "persistence.journal_io",
+        Kind::Choice(&["auto", "io_uring", "standard"]),
+        "auto",
+        "What the journal writes through. `auto`: io_uring where the kernel lets us.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new(
+        "persistence.segment_size",
+        Kind::integer(limits::SEGMENT_BYTES_MIN, limits::SEGMENT_BYTES_MAX, "bytes"),
+        "67108864",
+        "Size of one file of the journal. Two are allocated at least.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new(
+        "persistence.backlog_max_size",
+        Kind::integer(limits::BACKLOG_BYTES_MIN, limits::BACKLOG_BYTES_MAX, "bytes"),
+        "268435456",
+        "Most bytes of changes that may wait for the store, in the journal and in memory. Beyond \
+         it durable publications are refused for a while.",
+    )
+    .restart()
+    .ours(),
+];
 
 const OPERATION: &[OptionRow] = &[
     flag("health.enabled", "Serve `/health` on the client port as well as at `metrics.address`.")
