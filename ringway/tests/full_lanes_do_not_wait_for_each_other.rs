@@ -1,5 +1,5 @@
-//! Goal: two shards that have more final messages for each other than their lanes hold still deliver
-//! all of them, in order.
+//! Goal: two shards that have more final messages for each other than their lanes hold still
+//! deliver all of them, in order.
 //! Method: two buses, each filled past its lane and past every bound before it takes a message.
 
 use std::sync::Arc;

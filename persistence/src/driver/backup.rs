@@ -100,8 +100,8 @@ impl From<sqlx::Error> for BackupError {
     }
 }
 
-/// Copies a data directory, in use or not, to `target`, which is made and must be empty. It takes no
-/// lock. Blocks; call it outside of any runtime.
+/// Copies a data directory, in use or not, to `target`, which is made and must be empty. It takes
+/// no lock. Blocks; call it outside of any runtime.
 ///
 /// # Errors
 ///
