@@ -42,7 +42,7 @@ pub const RETENTION_IDLE_PAUSE: Duration = Duration::from_millis(250);
 /// Memory of the store's write connection for pages, in KiB.
 pub const STORE_CACHE_KIB: u32 = 65_536;
 /// Pages of the store's write-ahead log before they are copied into the database.
-pub const STORE_WAL_PAGES: u32 = 8192;
+pub const STORE_WAL_PAGES: u32 = 16_384;
 
 /// Pause between two attempts to open a new segment after a failure.
 pub const REOPEN_PAUSE: Duration = Duration::from_millis(500);
@@ -50,9 +50,9 @@ pub const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 pub const STORE_RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause after a failed commit of the store.
 pub const STORE_RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long a shutdown tries to store what is in the journal. What is left is stored after the
-/// next start.
-pub const SHUTDOWN_STORE_TIME: Duration = Duration::from_secs(10);
+/// How long a shutdown tries to store what is in the journal, unless configured. What is left is
+/// stored after the next start.
+pub const SHUTDOWN_STORE_TIME_DEFAULT: Duration = Duration::from_secs(10);
 
 const _: () = assert!(protocol::limits::MESSAGE_BYTES_MAX as usize <= ENTRY_BYTES_MAX);
 const _: () = assert!(protocol::limits::HTTP_BODY_BYTES_MAX <= ENTRY_BYTES_MAX);

@@ -48,18 +48,8 @@ fn rows_and_checkpoint_move_together() {
         let first: Vec<_> = (1..=10).map(|n| entry(0, n, b"{}")).collect();
         store.apply(&first, 5).await.expect("stored");
         execute(&path, FAIL).await;
-        let second: Vec<_> = (11..=20)
-            .map(|n| {
-                with_key(
-                    entry(
-                        (n % 2) as u16 * 3,
-                        if n % 2 == 0 { n / 2 + 5 } else { n / 2 - 4 },
-                        b"{}",
-                    ),
-                    "k",
-                )
-            })
-            .collect();
+        let second: Vec<_> =
+            (11..=20).map(|n| with_key(entry(0, n, b"{}"), &format!("key {n}"))).collect();
         store.apply(&second, 9).await.expect_err("the trigger");
         assert_eq!(store.position().batch, 5);
         assert_eq!(count(&path, "SELECT count(*) FROM messages").await, 10);
@@ -90,11 +80,8 @@ fn segments_wait_for_the_store() {
     let segments = || std::fs::read_dir(folder.path().join("journal")).expect("there").count();
     let progress = || opened.board.progress(PartitionId(0));
     let mut sequence = 0;
-    loop {
-        match opened.appender.append(1, &entry(0, sequence + 1, &[b'x'; 1000])) {
-            Ok(()) => sequence += 1,
-            Err(Full) => break,
-        }
+    while opened.appender.append(1, &entry(0, sequence + 1, &[b'x'; 1000])) != Err(Full) {
+        sequence += 1;
         wait_until("synced", || progress().synced == sequence);
     }
     assert!((250..300).contains(&sequence), "the bound is in bytes: {sequence} of 1 KB");
@@ -119,4 +106,24 @@ fn segments_wait_for_the_store() {
     opened.persistence.shutdown();
     let again = open(options).expect("trimming left a whole journal");
     assert_eq!(again.recovered.sequences[0], sequence + 1);
+}
+
+#[test]
+fn nor_does_a_shutdown_wait_for_it() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let mut options = options(folder.path());
+    options.shutdown_store_time = std::time::Duration::from_millis(100);
+    let opened = open(options.clone()).expect("it opens");
+    let store = folder.path().join("store.sqlite");
+    run(execute(&store, FAIL));
+    for sequence in 1..=10 {
+        opened.appender.append(1, &entry(0, sequence, b"{}")).expect("room");
+    }
+    let counters = opened.persistence.counters();
+    wait_until("a failure", || counters.store_failures.value() > 0);
+    opened.persistence.shutdown();
+    run(execute(&store, MEND));
+    let again = open(options).expect("it opens");
+    assert_eq!(again.recovered.entries.len(), 10, "the journal kept them");
+    wait_until("stored", || again.board.progress(PartitionId(0)).stored == 10);
 }

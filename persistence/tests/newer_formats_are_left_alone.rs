@@ -1,5 +1,5 @@
 //! Goal: what a later version wrote is refused by name, and not a byte of it changes.
-//! Method: raises one version at a time in a real directory and compares all files before and after.
+//! Method: raises one version at a time in a real directory and compares all files.
 
 mod support;
 
@@ -36,7 +36,9 @@ fn refused(change: impl FnOnce(&Path), expected: &str) {
     let error = open(options(folder.path())).expect_err("a later format").to_string();
     assert!(error.contains(expected), "{error}");
     assert!(error.contains("run that version") || error.contains("run the version"), "{error}");
-    for (name, bytes) in files(folder.path()) {
+    let after = files(folder.path());
+    assert_eq!(before.len(), after.len(), "{expected}");
+    for (name, bytes) in after {
         assert!(before.get(&name) == Some(&bytes), "{expected}: {name} changed");
     }
 }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
@@ -32,6 +32,8 @@ use crate::store::sqlite::{SCHEMA_VERSION, options, read_position, schema_versio
 
 const MANIFEST_FILE: &str = "BACKUP";
 const MANIFEST_TITLE: &str = "ringway-backup 1";
+/// Files are read in pieces of this size.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// What a backup holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,8 +102,8 @@ impl From<sqlx::Error> for BackupError {
     }
 }
 
-/// Copies a data directory, in use or not, to `target`, which is made and must be empty. It takes no
-/// lock. Blocks; call it outside of any runtime.
+/// Copies a data directory, in use or not, to `target`, which is made and must be empty. It takes
+/// no lock. Blocks; call it outside of any runtime.
 ///
 /// # Errors
 ///
@@ -162,7 +164,9 @@ fn copy_segments(source: &StdFiles, target: &Path, salt: u64) -> Result<u64, Bac
     let numbers = source.numbers().map_err(|error| failed("read", target, error))?;
     for number in numbers.iter().rev() {
         match read_segment(source, *number, salt)? {
-            Some(bytes) => write_new(&target.join(segment_name(*number)), &bytes)?,
+            Some(bytes) => {
+                write_new(&target.join(segment_name(*number)), &bytes[..])?;
+            }
             // It was deleted just now, and so were all before it: they are in the database.
             None => break,
         }
@@ -292,7 +296,8 @@ async fn begin_anew(target: &Path, salt: u64, number: u64) -> Result<(), BackupE
     };
     let mut bytes = Vec::new();
     header.encode(salt, &mut bytes);
-    Ok(write_new(&journal.join(segment_name(number)), &bytes)?)
+    write_new(&journal.join(segment_name(number)), &bytes[..])?;
+    Ok(())
 }
 
 fn runtime(path: &Path) -> Result<tokio::runtime::Runtime, BackupError> {
@@ -309,10 +314,10 @@ fn make_empty(path: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
+/// Copies a file piece by piece: a database may be larger than memory.
 fn copy_file(from: &Path, to: &Path) -> Result<u64, BackupError> {
-    let bytes = fs::read(from).map_err(|error| failed("read", from, error))?;
-    write_new(to, &bytes)?;
-    Ok(bytes.len() as u64)
+    let source = fs::File::open(from).map_err(|error| failed("read", from, error))?;
+    Ok(write_new(to, source)?)
 }
 
 /// Every file of the copy, by its name below the folder.
@@ -327,9 +332,19 @@ fn files_of(folder: &Path) -> Result<Vec<String>, BackupError> {
 /// `crc bytes name` of one file.
 fn manifest_line(folder: &Path, name: &str) -> Result<(String, u64), BackupError> {
     let path = folder.join(name);
-    let bytes = fs::read(&path).map_err(|error| failed("read", &path, error))?;
-    let line = format!("{:08x} {} {name}\n", crc32c::crc32c(&bytes), bytes.len());
-    Ok((line, bytes.len() as u64))
+    let unreadable = |error| failed("read", &path, error);
+    let mut file = fs::File::open(&path).map_err(unreadable)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    let (mut crc, mut total) = (0, 0);
+    loop {
+        let count = file.read(&mut piece).map_err(unreadable)?;
+        if count == 0 {
+            break;
+        }
+        crc = crc32c::crc32c_append(crc, &piece[..count]);
+        total += count as u64;
+    }
+    Ok((format!("{crc:08x} {total} {name}\n"), total))
 }
 
 fn write_manifest(folder: &Path) -> Result<u64, BackupError> {

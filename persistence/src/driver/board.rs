@@ -19,7 +19,7 @@ struct Progress {
 /// How far every partition is, and whether the journal takes entries.
 ///
 /// Within one term, what was appended is synced in order or the term ends. When it ends, everything
-/// that was not synced is void: its partitions rebuild from `synced`, and append under the new term.
+/// that was not synced is void: partitions rebuild from `synced`, and append under the new term.
 pub struct Board {
     partitions: Box<[Progress]>,
     term: AtomicU64,

@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -320,8 +320,8 @@ pub(super) fn make_folder(path: &Path) -> Result<(), DirectoryError> {
     }
 }
 
-/// Writes a file that is either whole or not there.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
+/// Writes a file that is either whole or not there, and returns how many bytes it has.
+pub(super) fn write_new(path: &Path, mut content: impl Read) -> Result<u64, DirectoryError> {
     let draft = path.with_extension("new");
     let written = OpenOptions::new()
         .write(true)
@@ -329,10 +329,15 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DirectoryError>
         .truncate(true)
         .mode(0o600)
         .open(&draft)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&draft, path));
-    written.map_err(|error| failed("write", path, error))?;
-    sync_folder(path.parent().unwrap_or(path))
+        .and_then(|mut file| {
+            let bytes = io::copy(&mut content, &mut file)?;
+            file.sync_all()?;
+            fs::rename(&draft, path)?;
+            Ok(bytes)
+        });
+    let bytes = written.map_err(|error| failed("write", path, error))?;
+    sync_folder(path.parent().unwrap_or(path))?;
+    Ok(bytes)
 }
 
 pub(super) fn sync_folder(path: &Path) -> Result<(), DirectoryError> {

@@ -19,8 +19,8 @@ use crate::engine::replay::SegmentSpan;
 use crate::engine::segment::{Batch, BatchHeader, Place, SEGMENT_HEADER_BYTES, SegmentViolation};
 use crate::files::SegmentSource;
 use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, RETENTION_IDLE_PAUSE, SHUTDOWN_STORE_TIME,
-    STORE_RETRY_PAUSE_MAX, STORE_RETRY_PAUSE_MIN,
+    COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, RETENTION_IDLE_PAUSE, STORE_RETRY_PAUSE_MAX,
+    STORE_RETRY_PAUSE_MIN,
 };
 use crate::store::{Store, StorePosition};
 
@@ -52,6 +52,7 @@ pub(crate) struct Follower<S: Store, R: SegmentSource> {
     namespaces: NamespacesWatch,
     clock: Clock,
     salt: u64,
+    shutdown_time: Duration,
     cursor: Option<Cursor>,
     /// The batch up to which the store has everything.
     stored_batch: u64,
@@ -71,6 +72,7 @@ pub(crate) struct FollowerParts<S, R> {
     pub(crate) namespaces: NamespacesWatch,
     pub(crate) clock: Clock,
     pub(crate) salt: u64,
+    pub(crate) shutdown_time: Duration,
 }
 
 impl<S: Store, R: SegmentSource> Follower<S, R> {
@@ -82,6 +84,7 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             namespaces: parts.namespaces,
             clock: parts.clock,
             salt: parts.salt,
+            shutdown_time: parts.shutdown_time,
             cursor: None,
             stored_batch: parts.position.batch,
             seen_batch: parts.position.batch,
@@ -98,11 +101,11 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
         loop {
             let is_last = self.shared.is_journal_done();
             if is_last && deadline.is_none() {
-                deadline = Some(Instant::now() + SHUTDOWN_STORE_TIME);
+                deadline = Some(Instant::now() + self.shutdown_time);
             }
             let stored = self.store_next(deadline).await;
             match stored {
-                Stored::Some => {}
+                Stored::Some | Stored::Again => {}
                 Stored::Nothing if is_last => break,
                 Stored::Nothing => {
                     let until = Instant::now() + RETENTION_IDLE_PAUSE;
@@ -140,6 +143,9 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
                     return Stored::Some;
                 }
                 Err(error) => self.report(&error),
+            }
+            if deadline.is_none() && self.shared.is_journal_done() {
+                return Stored::Again;
             }
             if deadline.is_some_and(|deadline| Instant::now() + pause > deadline) {
                 return Stored::OutOfTime;
@@ -307,6 +313,8 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
 
 enum Stored {
     Some,
+    /// The store fails, and the journal has ended meanwhile: time is short now.
+    Again,
     Nothing,
     OutOfTime,
 }

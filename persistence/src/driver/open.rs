@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc as blocking;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use protocol::channels::Namespaces;
 use protocol::ids::PartitionId;
@@ -27,7 +28,7 @@ use crate::engine::record;
 use crate::files::{Files, StdFiles, UringFiles};
 use crate::limits::{
     APPENDS_WAITING_MAX, PARTITIONS_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN,
-    UNSTORED_BYTES_DEFAULT,
+    SHUTDOWN_STORE_TIME_DEFAULT, UNSTORED_BYTES_DEFAULT,
 };
 use crate::store::sqlite::SqliteStore;
 use crate::store::{StoreError, StorePosition};
@@ -60,20 +61,29 @@ pub struct PersistenceOptions {
     /// Bytes of entries that may wait for the store. Beyond it appends are refused; so much memory
     /// a restart takes at most, and a little more on disk.
     pub unstored_bytes_max: u64,
+    /// How long a shutdown tries to store what is in the journal. What is left is stored after the
+    /// next start.
+    pub shutdown_store_time: Duration,
     /// Milliseconds since the Unix epoch, for ages.
     pub clock: Clock,
 }
 
 impl PersistenceOptions {
-    /// The defaults for a directory.
-    pub fn new(directory: impl Into<PathBuf>, partitions_count: u16) -> Self {
+    /// The defaults for a directory. There is none for the options of channels: retention deletes
+    /// what they do not keep.
+    pub fn new(
+        directory: impl Into<PathBuf>,
+        partitions_count: u16,
+        namespaces: Arc<Namespaces>,
+    ) -> Self {
         Self {
             directory: directory.into(),
             partitions_count,
-            namespaces: Arc::default(),
+            namespaces,
             journal_io: JournalIo::Auto,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             unstored_bytes_max: UNSTORED_BYTES_DEFAULT,
+            shutdown_store_time: SHUTDOWN_STORE_TIME_DEFAULT,
             clock: wall_clock(),
         }
     }
@@ -189,7 +199,7 @@ impl Persistence {
     }
 
     /// Writes what waits, seals and syncs the journal, stores what it can within
-    /// [`SHUTDOWN_STORE_TIME`](crate::limits::SHUTDOWN_STORE_TIME), and gives the directory back.
+    /// [`PersistenceOptions::shutdown_store_time`], and gives the directory back.
     pub fn shutdown(mut self) {
         self.end();
     }
@@ -250,6 +260,7 @@ pub fn open(options: PersistenceOptions) -> Result<Opened, OpenError> {
         namespaces: watch,
         clock,
         salt,
+        shutdown_time: options.shutdown_store_time,
     });
     let store = store.follow(parts, options.clock.clone(), questions).inspect_err(|_| {
         shared.close();

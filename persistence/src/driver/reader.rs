@@ -39,8 +39,8 @@ impl StoreReader {
         (Self { questions: sender, counters }, Questions { questions: receiver })
     }
 
-    /// Asks about a channel; never waits. `on_answer` is called once: from the store's thread, or at
-    /// once and from this one if too many questions wait or the store is closed.
+    /// Asks about a channel; never waits. `on_answer` is called once: from the store's thread, or
+    /// within this call if too many questions wait or the store is closed.
     ///
     /// The answer is as of a moment at or behind the `stored` that the board showed when it was
     /// asked.

@@ -34,6 +34,8 @@ pub struct JournalOptions {
     pub partitions_count: u16,
     /// Size of one segment, in bytes.
     pub segment_bytes: u64,
+    /// Entries that may wait for a turn.
+    pub appends_waiting_max: usize,
     /// Bytes of entries that may wait for the store.
     pub unstored_bytes_max: u64,
     /// The last batch in the store.
@@ -65,7 +67,7 @@ pub async fn open_journal<F: Files + SegmentSource + Clone>(
     let found = read.map_err(OpenJournalError::Read)?;
     let shared = Arc::new(Shared::new(
         Board::new(options.partitions_count),
-        1024,
+        options.appends_waiting_max,
         options.unstored_bytes_max,
     ));
     let (start, unproven) = prepare(

@@ -7,18 +7,20 @@
 //!
 //! segment header: magic 8 · version u32 · zero u32 · number u64 · first batch u64 ·
 //!                 previous segment u64 · its valid end u64 · salt u64 · zero u32 · crc u32
-//! batch:          magic u32 · records u32 · number u64 · synced u64 · bytes u32 · crc u32 · records
+//! batch:          magic u32 · records u32 · number u64 · synced u64 · bytes u32 · crc u32 ·
+//!                 records
 //! record:         length u32 · crc u32 · an entry (record.rs)
 //! ```
 //!
-//! * A batch is written after the sync of the batch before it, and its header says up to which batch
-//!   everything is synced. So a valid header anywhere later proves that a bad batch was once good.
+//! * A batch is written after the sync of the batch before it, and its header says up to which
+//!   batch everything is synced. So a valid header anywhere later proves that a bad batch was once
+//!   good.
 //! * A *seal* is an empty batch behind the last one of a burst. It waits for no sync of its own and
 //!   is there so that damage to the last synced batch is not taken for a torn tail.
 //! * Every checksum covers the *place* too: salt of the directory, segment, position. A record that
 //!   is moved is bad, and nobody who publishes bytes can forge a header without the salt.
-//! * Batch numbers rise by one within a segment. A new segment leaves [`BATCH_NUMBERS_SKIPPED`] out,
-//!   so that no number of a batch that became void is used again.
+//! * Batch numbers rise by one within a segment. A new segment leaves out
+//!   [`BATCH_NUMBERS_SKIPPED`], so that no number of a batch that became void is used again.
 
 use super::bytes::Reader;
 

@@ -1,4 +1,4 @@
-//! Segments through `std::fs`: every call blocks the journal's thread, which has nothing else to do.
+//! Segments through `std::fs`: calls block the journal's thread, which has nothing else to do.
 
 use std::fs::{File, OpenOptions};
 use std::io;

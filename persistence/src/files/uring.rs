@@ -1,7 +1,7 @@
 //! Segments through io_uring: writes and syncs are the kernel's to do while the thread gathers.
 //!
-//! Making and removing files, once per segment, goes through `std`: tokio-uring has no preallocation
-//! that survives its own buffers, and no linked operations that would make it worth it.
+//! Making and removing files, once per segment, goes through `std`: it is rare, and a preallocation
+//! through the ring is one more operation that a kernel may not have.
 
 use std::io;
 use std::time::Duration;

@@ -14,6 +14,7 @@ use persistence::{
     JournalIo, JournalOptions, OpenJournalError, OpenedJournal, PersistenceOptions, StoreReader,
     Turn, open_journal,
 };
+use protocol::channels::{ChannelOptions, Namespaces};
 use protocol::ids::PartitionId;
 use protocol::link::{Content, LogChange, LogEntry, Publication, StoreAnswer, StoreQuestion};
 
@@ -75,6 +76,7 @@ pub(crate) fn journal_options(segment_bytes: u64) -> JournalOptions {
         salt: SALT,
         partitions_count: 4,
         segment_bytes,
+        appends_waiting_max: 1024,
         unstored_bytes_max: 1 << 30,
         checkpoint: 0,
         sequences: BTreeMap::new(),
@@ -118,8 +120,19 @@ pub(crate) fn options(directory: &Path) -> PersistenceOptions {
     PersistenceOptions {
         journal_io: JournalIo::Standard,
         clock: Arc::new(|| NOW_MS),
-        ..PersistenceOptions::new(directory, 4)
+        ..PersistenceOptions::new(directory, 4, namespaces())
     }
+}
+
+/// Channels that keep everything a test writes.
+pub(crate) fn namespaces() -> Arc<Namespaces> {
+    let options = ChannelOptions {
+        history_size: 1_000_000,
+        history_ttl: Duration::from_secs(86_400),
+        ..ChannelOptions::default()
+    };
+    let without = options.clone();
+    Arc::new(Namespaces { without, named: BTreeMap::from([("chat".to_owned(), options)]) })
 }
 
 /// Waits for something that another thread does.
