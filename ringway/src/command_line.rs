@@ -31,6 +31,10 @@ enum Command {
     CheckConfig(ConfigArguments),
     /// Mint a token for a user, signed with the configured HMAC secret.
     Token(TokenArguments),
+    /// Copy a data directory, also while its server runs.
+    Backup(BackupArguments),
+    /// Make a data directory out of a backup.
+    Restore(RestoreArguments),
     /// Say what on this host will hurt, worst first.
     Doctor(DoctorArguments),
 }
@@ -75,6 +79,31 @@ struct ServeArguments {
 }
 
 #[derive(Args, Clone, Debug)]
+struct BackupArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The data directory, if it is not the configured one (persistence.data_dir).
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+    /// The new directory that the backup is written to.
+    #[arg(value_name = "BACKUP")]
+    target: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+struct RestoreArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The data directory to make, if it is not the configured one (persistence.data_dir). It must
+    /// be new or empty, and no server may use it.
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+    /// The directory that a backup was written to.
+    #[arg(value_name = "BACKUP")]
+    backup: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
 struct TokenArguments {
     /// The configuration that has the secret.
     #[arg(long, short, value_name = "FILE")]
@@ -107,6 +136,8 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Serve(arguments) => serve_with(arguments),
         Command::CheckConfig(arguments) => check_config(arguments),
         Command::Token(arguments) => mint_token(&arguments),
+        Command::Backup(arguments) => back_up(arguments),
+        Command::Restore(arguments) => restore(arguments),
         Command::Doctor(arguments) => examine(arguments),
     };
     match done {
@@ -179,6 +210,45 @@ fn mint_token(arguments: &TokenArguments) -> Result<(), Failure> {
         println!("{token}");
     }
     Ok(())
+}
+
+fn back_up(arguments: BackupArguments) -> Result<(), Failure> {
+    let directory = data_directory(arguments.config, arguments.data_dir)?;
+    let report = persistence::backup(&directory, &arguments.target).map_err(cannot)?;
+    let target = arguments.target.display();
+    println!("{target} is a backup of {}: {}", directory.display(), described(&report));
+    Ok(())
+}
+
+fn restore(arguments: RestoreArguments) -> Result<(), Failure> {
+    let directory = data_directory(arguments.config, arguments.data_dir)?;
+    let report = persistence::restore(&arguments.backup, &directory).map_err(cannot)?;
+    println!("{} is restored: {}", directory.display(), described(&report));
+    Ok(())
+}
+
+fn cannot(error: persistence::BackupError) -> Failure {
+    Failure::failed(format!("error: {error}"))
+}
+
+fn described(report: &persistence::BackupReport) -> String {
+    let (entries, bytes) = (report.journal_entries, report.bytes);
+    format!("{bytes} bytes, {entries} changes that the store did not have; all of it verified.")
+}
+
+/// The directory that was named, or else the configured one.
+fn data_directory(config: ConfigArguments, named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    if let Some(named) = named {
+        return Ok(named);
+    }
+    let settings = load(&sources(config, Flags::default()))?.settings;
+    let persistence = settings.persistence.ok_or_else(|| {
+        Failure::usage(
+            "error: no data directory: name it with --data-dir, or the configuration that has \
+             persistence.data_dir with --config",
+        )
+    })?;
+    Ok(persistence.directory)
 }
 
 fn examine(arguments: DoctorArguments) -> Result<(), Failure> {

@@ -77,3 +77,7 @@ pub const SEGMENT_BYTES_MAX: i64 = 1024 * MIB as i64;
 pub const BACKLOG_BYTES_MIN: i64 = MIB as i64;
 /// Largest value of `persistence.backlog_max_size`.
 pub const BACKLOG_BYTES_MAX: i64 = 64 * 1024 * MIB as i64;
+/// How long a start waits for its port, which a predecessor that was killed may still hold.
+pub const PORT_PATIENCE: Duration = Duration::from_millis(500);
+/// Time between two looks at the port.
+pub const PORT_RETRY: Duration = Duration::from_millis(20);

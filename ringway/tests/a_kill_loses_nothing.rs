@@ -27,7 +27,7 @@ const CHANNELS: [&str; 3] = ["log:a", "log:b", "store:c"];
 /// Publications that one writer leaves unanswered.
 const WINDOW: usize = 32;
 /// Time between two publications of one of the six writers.
-const PACE: Duration = Duration::from_micros(2500);
+const PACE: Duration = Duration::from_millis(2);
 
 /// What everybody shares.
 struct Run {
@@ -48,6 +48,15 @@ impl Run {
                 thread::sleep(Duration::from_millis(5));
             }
         }
+    }
+}
+
+/// Ends everybody's work, also when the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -167,10 +176,10 @@ fn config(directory: &std::path::Path) -> String {
 fn twenty_kills() {
     let directory = tempfile::tempdir().expect("a folder");
     let json = config(&directory.path().join("data"));
-    let mut server = Server::start(&json);
-    let port = server.address.rsplit(':').next().expect("a port").to_owned();
+    let port = server::port_of_our_own();
+    let mut server = Server::start_on(&json, &port);
     let run = Run {
-        address: server.address.clone(),
+        address: format!("127.0.0.1:{port}"),
         is_over: AtomicBool::new(false),
         acknowledged: AtomicU64::new(0),
     };
@@ -178,6 +187,7 @@ fn twenty_kills() {
     let mut under_load = Duration::ZERO;
     thread::scope(|scope| {
         let run = &run;
+        let _ends = Ends(&run.is_over);
         let writers: Vec<_> = CHANNELS
             .iter()
             .enumerate()

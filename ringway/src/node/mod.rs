@@ -22,6 +22,7 @@ use gateway::driver::Clock;
 use gateway::driver::{Control, Pump, PumpParts, Service, SystemClock};
 use gateway::engine::{GatewayShard, ShardOptions, TokenVerifier};
 use protocol::ids::{PartitionId, ShardId};
+use protocol::time::Now;
 use router::engine::{Partition, PartitionOptions};
 use shard::lanes::{Bell, Endpoint, Inbox, LaneSize, mesh};
 use shard::placement::{Placement, pin_to};
@@ -252,12 +253,7 @@ fn run_shard<S: Service>(
         partition.history_publications_max = options.gateway.history_publications_max;
         partition.recovery_publications_max = options.gateway.recovery_publications_max;
         partition.log = log.map(|log| log.progress(id));
-        let mut partition = Partition::new(partition);
-        if let Some(log) = log {
-            log.take_entries(id).into_iter().for_each(|entry| partition.replay(entry, now));
-            partition.log_progress(log.progress(id), now);
-        }
-        partition
+        replayed(Partition::new(partition), log, now)
     };
     let partitions = (0..options.partitions_count).map(PartitionId);
     let hosted =
@@ -283,6 +279,15 @@ fn run_shard<S: Service>(
     let _ = ready.send(Ok(()));
     let mut is_told = false;
     pump.run(|| shared.may_end(&mut is_told))
+}
+
+/// A partition with what its log has and the store does not.
+fn replayed(mut partition: Partition, log: Option<&Arc<LogSource>>, now: Now) -> Partition {
+    let Some(log) = log else { return partition };
+    let id = partition.id();
+    log.take_entries(id).into_iter().for_each(|entry| partition.replay(entry, now));
+    partition.log_progress(log.progress(id), now);
+    partition
 }
 
 /// A shard's share of the process's connection limit, within its table.

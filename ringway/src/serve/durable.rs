@@ -16,11 +16,10 @@ pub(super) fn open(settings: &Settings) -> Result<Option<(Persistence, Arc<LogSo
     let Some(wanted) = &settings.persistence else { return Ok(None) };
     let namespaces = settings.gateway.namespaces.clone();
     let options = PersistenceOptions {
-        namespaces,
         journal_io: wanted.journal_io,
         segment_bytes: wanted.segment_bytes,
         unstored_bytes_max: wanted.backlog_bytes_max,
-        ..PersistenceOptions::new(&wanted.directory, settings.partitions)
+        ..PersistenceOptions::new(&wanted.directory, settings.partitions, namespaces)
     };
     let opened = persistence::open(options).map_err(|error| error.to_string())?;
     let source = LogSource::new(opened.appender, opened.board, opened.reader, opened.recovered);

@@ -19,7 +19,7 @@ use shard::limits::{CONNECTIONS_PER_RING_MAX, DESCRIPTORS_RESERVED};
 use shard::placement::Placement;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::limits::KEYS_ASKED_MAX;
+use crate::limits::{KEYS_ASKED_MAX, PORT_PATIENCE, PORT_RETRY};
 use crate::node::backend::LocalBackend;
 use crate::node::http::{ClientRoutes, client_port, operator_port};
 use crate::node::service::TowerService;
@@ -55,7 +55,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
             return Err(sentence);
         }
     };
-    can_listen(settings.listen).map_err(|error| error.to_string())?;
+    wait_for_port(settings.listen).await?;
     let (persistence, log) = durable::open(&settings)?.unzip();
     let options = NodeOptions { log, ..node_options(&settings, verifier.clone())? };
     let routes: Arc<OnceLock<Router>> = Arc::default();
@@ -204,6 +204,19 @@ async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), S
         }
         _ = terminate.recv() => std::process::exit(1),
         _ = interrupt.recv() => std::process::exit(1),
+    }
+}
+
+/// A server that was killed keeps its port until the kernel has taken its ring apart, for some
+/// milliseconds.
+async fn wait_for_port(address: SocketAddr) -> Result<(), String> {
+    let give_up = tokio::time::Instant::now() + PORT_PATIENCE;
+    loop {
+        match can_listen(address) {
+            Ok(()) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() >= give_up => return Err(error.to_string()),
+            Err(_) => tokio::time::sleep(PORT_RETRY).await,
+        }
     }
 }
 

@@ -109,7 +109,9 @@ impl Api {
                     is_length.then(|| value.trim().parse::<usize>().expect("a length"))
                 });
                 if body.len() >= length.expect("answers have a length") {
-                    return Ok(serde_json::from_str(body).expect("JSON"));
+                    // 503: the server has begun to listen and not to serve.
+                    let answer = serde_json::from_str(body);
+                    return answer.map_err(|_| io::ErrorKind::ConnectionReset.into());
                 }
             }
             let count = self.stream.read(&mut buffer)?;

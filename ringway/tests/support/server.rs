@@ -1,7 +1,7 @@
 //! A real server on a free port, and a client that is not ours in anything but its frames.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,6 +32,14 @@ pub fn config_file(json: &str) -> PathBuf {
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, json).expect("the temporary folder takes a file");
     path
+}
+
+/// A free port that no client is given by chance while the server is away: a connection from a port
+/// to itself succeeds.
+pub fn port_of_our_own() -> String {
+    let first = 10_000 + (std::process::id() % 10_000) as u16;
+    let free = (first..30_000).find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok());
+    free.expect("a free port").to_string()
 }
 
 /// Runs the binary to its end.
@@ -110,8 +118,9 @@ impl Server {
     }
 
     /// Ends it as a crash would, and waits for that.
-    pub fn kill(self) {
-        // Dropping it does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
     }
 
     /// Waits for the end.

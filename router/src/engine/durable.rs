@@ -8,7 +8,7 @@
 //! ```text
 //!  publish ─► offset, entry ─► Append ─┬─ synced ─► commit (log) ─┬─ stored ─► forget
 //!                                      │                          └─ stored ─► commit (store)
-//!                                      └─ failed ─► every unsynced entry is refused, its offset free
+//!                                      └─ failed ─► what is not synced is refused, its offset free
 //! ```
 
 use std::collections::VecDeque;

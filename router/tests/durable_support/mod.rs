@@ -96,7 +96,7 @@ impl Bench {
         self.questions.clear();
         self.answers.clear();
         self.told.clear();
-        for entry in self.log[self.progress.stored as usize..].to_vec() {
+        for entry in self.log[self.progress.stored as usize..].iter().cloned() {
             self.partition.replay(entry, self.now);
         }
         self.partition.log_progress(self.progress, self.now);
