@@ -53,7 +53,7 @@ fn all_problems_in_the_order_of_the_file() {
         (15, "debug.websocket_echo: an echo is for trials"),
         (18, "channel.without_namespace.history_size: needs history_ttl"),
         (19, "channel.without_namespace.force_recovery: needs history"),
-        (20, "channel.without_namespace.durability: \"store\" comes with the persistence tier"),
+        (20, "channel.without_namespace.durability: needs history: give"),
         (24, "channel.namespaces[chat].history_ttl: needs history_size"),
         (27, "channel.namespaces[chat]: the name is taken"),
         (28, "slow_consumer: expected one of \"disconnect\", \"conflate\", \"drop\""),
@@ -107,4 +107,26 @@ fn a_missing_file_and_a_wrong_flag_are_usage_errors() {
     assert_eq!(output.status.code(), Some(2));
     assert!(errors(&output).contains("error: /nonexistent.json: cannot be opened"));
     assert_eq!(ringway(&["serve", "--nosuch"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_durable_channel_needs_a_place_on_disk() {
+    let folder = common::Folder::new();
+    let durable = r#"[channel.without_namespace]
+durability = "log"
+history_size = 10
+history_ttl = "60s"
+"#;
+    let file = folder.file("durable.toml", &format!("[client]\ninsecure = true\n{durable}"));
+    let output = ringway(&["check-config", "-c", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = errors(&output);
+    assert!(
+        text.contains("durability: needs a place on disk: give persistence.data_dir"),
+        "{text}"
+    );
+    let place = "[persistence]\ndata_dir = \"data\"\n";
+    let file = folder.file("good.toml", &format!("[client]\ninsecure = true\n{durable}{place}"));
+    let output = ringway(&["check-config", "-c", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
 }
