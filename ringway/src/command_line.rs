@@ -68,6 +68,9 @@ struct ServeArguments {
     /// Least important messages that are written (log.level).
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// What drives sockets: auto, ring (io_uring) or portable (epoll) (io).
+    #[arg(long, value_name = "DRIVER")]
+    io: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -117,8 +120,12 @@ pub fn run(line: CommandLine) -> ExitCode {
 }
 
 fn serve_with(arguments: ServeArguments) -> Result<(), Failure> {
-    let flags =
-        Flags { address: arguments.address, port: arguments.port, log_level: arguments.log_level };
+    let flags = Flags {
+        address: arguments.address,
+        port: arguments.port,
+        log_level: arguments.log_level,
+        io: arguments.io,
+    };
     let sources = sources(arguments.config, flags);
     let loaded = load(&sources)?;
     warn(&loaded.warnings);

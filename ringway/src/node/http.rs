@@ -7,6 +7,7 @@ use axum::routing::get;
 use router::api::{SharedAccess, routes};
 
 use super::backend::LocalBackend;
+use super::driver::Driver;
 use super::{metrics, page};
 
 /// What the client port serves.
@@ -36,11 +37,11 @@ pub fn client_port(backend: &LocalBackend, serves: ClientRoutes) -> Router {
 }
 
 /// The operators' port: metrics and health.
-pub fn operator_port(backend: &LocalBackend) -> Router {
+pub fn operator_port(backend: &LocalBackend, driver: Driver) -> Router {
     let scraped = backend.clone();
     let scrape = move || {
         let backend = scraped.clone();
-        async move { scrape(&backend).await }
+        async move { scrape(&backend, driver).await }
     };
     Router::new().route("/metrics", get(scrape)).merge(health_route(backend)).fallback(not_found)
 }
@@ -69,8 +70,8 @@ async fn health(backend: &LocalBackend) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn scrape(backend: &LocalBackend) -> Response {
-    let text = metrics::encode(backend.inspect().await);
+async fn scrape(backend: &LocalBackend, driver: Driver) -> Response {
+    let text = metrics::encode(backend.inspect().await, driver);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

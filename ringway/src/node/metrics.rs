@@ -12,17 +12,22 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, t
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use protocol::client::ErrorCode;
 use protocol::close::CloseReason;
 use router::engine::Counters;
 
+use super::driver::Driver;
+
 /// What all shards have counted, by shard.
 pub type Inspected = Vec<(usize, Inspection, Vec<Counters>)>;
 
 /// Writes everything.
-pub fn encode(inspected: Inspected) -> String {
+pub fn encode(inspected: Inspected, driver: Driver) -> String {
     let mut registry = Registry::with_prefix("ringway");
+    let name = Info::new([("driver", driver.to_string())]);
+    registry.register("io", "What drives sockets", name);
     registry.register_collector(Box::new(Shards { inspected }));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("a String takes every write");

@@ -14,7 +14,7 @@ use protocol::channels::{ChannelOptions, Durability, Namespaces, SlowConsumer};
 use crate::settings::options::{address as address_of, socket_address};
 use crate::settings::reading::Reading;
 use crate::settings::values::{Table, Values};
-use crate::settings::{ApiSettings, LogLevel, Settings, difference, keys, relations};
+use crate::settings::{ApiSettings, IoChoice, LogLevel, Settings, difference, keys, relations};
 
 /// Builds settings, and reports what does not fit together.
 pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> Settings {
@@ -43,6 +43,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
         },
         health: global.flag("health.enabled"),
         shards: Some(shards).filter(|shards| *shards > 0),
+        io: io_choice(&global.text("io")),
         partitions: global.integer("partitions"),
         drain: global.duration("shutdown.drain"),
         shutdown_timeout: global.duration("shutdown.timeout"),
@@ -67,6 +68,14 @@ fn log_level(name: &str) -> LogLevel {
         "debug" => LogLevel::Debug,
         "trace" => LogLevel::Trace,
         _ => LogLevel::Info,
+    }
+}
+
+fn io_choice(name: &str) -> IoChoice {
+    match name {
+        "ring" => IoChoice::Ring,
+        "portable" => IoChoice::Portable,
+        _ => IoChoice::Auto,
     }
 }
 

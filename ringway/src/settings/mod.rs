@@ -72,6 +72,8 @@ pub struct Settings {
     pub health: bool,
     /// Shards (`shards`); `None`: one per core that this process may use.
     pub shards: Option<usize>,
+    /// What drives sockets (`io`).
+    pub io: IoChoice,
     /// Router partitions (`partitions`).
     pub partitions: u16,
     /// Clients are sent away over this time (`shutdown.drain`).
@@ -92,6 +94,17 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
+}
+
+/// What shall drive sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoChoice {
+    /// io_uring where the host permits it, the portable driver elsewhere.
+    Auto,
+    /// io_uring, or no start.
+    Ring,
+    /// epoll.
+    Portable,
 }
 
 /// The HTTP API of backends (`http_api`).
@@ -127,6 +140,8 @@ pub struct Flags {
     pub port: Option<String>,
     /// `--log-level`.
     pub log_level: Option<String>,
+    /// `--io`.
+    pub io: Option<String>,
 }
 
 /// Settings and what there is to remark about them.
@@ -220,6 +235,7 @@ fn read_flags(reading: &mut Reading, flags: &Flags) {
         ("--address", "http_server.address", &flags.address),
         ("--port", "http_server.port", &flags.port),
         ("--log-level", "log.level", &flags.log_level),
+        ("--io", "io", &flags.io),
     ];
     for (flag, path, words) in said {
         let Some(words) = words else { continue };
