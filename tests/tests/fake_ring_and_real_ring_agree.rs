@@ -507,6 +507,37 @@ fn a_close_while_receiving_is_silent<P: Peers>(bench: &mut Bench<P>) {
     bench.until("the peer is told", |peers, _| matches!(peers.read(peer), Read::Ended(_)));
 }
 
+fn a_close_among_completions_silences_the_rest<P: Peers>(bench: &mut Bench<P>) {
+    let (peer, connection) = bench.accept();
+    bench.peers.io().receive(connection);
+    bench.idle();
+    // More than one completion, of which the first makes us close.
+    bench.peers.write(peer, &pattern(BUFFER_BYTES * 3));
+    for _ in 0..TURNS_MAX {
+        bench.peers.pass_time();
+        let (io, seen) = (bench.peers.io(), &mut bench.seen);
+        io.turn(Wait::AtMost(Duration::from_millis(2))).expect("the ring works");
+        while let Some(completion) = io.next() {
+            seen.take(completion, io);
+            if seen.closing.is_empty() {
+                io.close(connection);
+                seen.closing.push(connection);
+            }
+        }
+        if !bench.seen.closing.is_empty() {
+            break;
+        }
+    }
+    bench.until_closed(connection);
+    assert!(bench.seen.received.len() <= BUFFER_BYTES, "the rest is not reported");
+    // No buffer went with it.
+    let (peer, connection) = bench.accept();
+    bench.peers.io().receive(connection);
+    bench.seen.keeps_chunks = true;
+    bench.peers.write(peer, &pattern(BUFFER_BYTES * usize::from(BUFFERS) * 2));
+    bench.until("every buffer", |_, seen| seen.chunks.len() == usize::from(BUFFERS));
+}
+
 fn a_shutdown_ends_one_direction<P: Peers>(bench: &mut Bench<P>) {
     let (peer, connection) = bench.accept();
     bench.peers.io().receive(connection);
@@ -625,6 +656,7 @@ promises! {
     sends_arrive_whole_and_in_order
     a_close_while_sending_gives_the_bytes_back
     a_close_while_receiving_is_silent
+    a_close_among_completions_silences_the_rest
     a_shutdown_ends_one_direction
     a_slot_is_used_again_under_another_generation
     receives_wait_for_buffers
