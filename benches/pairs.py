@@ -68,6 +68,7 @@ class Bench:
             return Server([self.arguments.reference], {**os.environ, "PORT": str(PORT)})
         address = ["--address", "127.0.0.1", "--port", str(PORT)]
         words = [self.arguments.server, "serve", "--config", str(self.config), *address]
+        words += ["--io", "portable" if who == "portable" else "ring"]
         return Server(words, os.environ)
 
     def load(self, server, connections, *words):
@@ -87,17 +88,21 @@ def report(name, results, bar):
         low, middle, high = min(values), statistics.median(values), max(values)
         print(f"  {name:14} {who:8} median {middle:>12,.0f}   {low:,.0f} to {high:,.0f}")
     if "bare" in results:
-        ratios = [ours / bare for ours, bare in zip(results["ringway"], results["bare"])]
-        middle = statistics.median(ratios)
-        print(
-            f"  {name:14} ratio    median {middle:12.3f}   {min(ratios):.3f} to "
-            f"{max(ratios):.3f}   (bar {bar})"
-        )
+        ratio(name, results["ringway"], results["bare"], f"(bar {bar})")
+    if "portable" in results:
+        ratio(name, results["portable"], results["ringway"], "portable to ring")
+
+
+def ratio(name, ours, theirs, remark):
+    ratios = [one / other for one, other in zip(ours, theirs)]
+    middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    print(f"  {name:14} ratio    median {middle:12.3f}   {low:.3f} to {high:.3f}   {remark}")
 
 
 def speed(bench, pairs, short):
     size, rounds = (500, 5) if short else (10_001, 60)
     who = ["ringway"] + (["bare"] if bench.arguments.reference else [])
+    who += ["portable"] if bench.arguments.portable else []
     tests = {
         "echo depth 1": (0.85, lambda w: ["echo", "--depth", "1"]),
         "echo depth 8": (0.85, lambda w: ["echo", "--depth", "8"]),
@@ -128,13 +133,13 @@ def speed(bench, pairs, short):
     print(f"  eight outstanding broadcasts deliver {gain:.2f} x as much as one")
 
 
-def memory(bench, short):
+def memory(bench, short, who="ringway"):
     connections = 500 if short else 15_000
-    server = bench.start("ringway")
+    server = bench.start(who)
     measured = bench.load(server, connections, "idle", "--hold", "1" if short else "5")
     server.stop()
     bar = 32 * 2**20 + connections * 1024
-    print(f"  {connections} idle sessions: {json.dumps(measured)}")
+    print(f"  {who}: {connections} idle sessions: {json.dumps(measured)}")
     print(f"  PSS {measured['pss'] / 2**20:.1f} MiB, bar {bar / 2**20:.1f} MiB")
 
 
@@ -153,6 +158,7 @@ def main():
     parser.add_argument("--server", required=True)
     parser.add_argument("--load", required=True)
     parser.add_argument("--reference")
+    parser.add_argument("--portable", action="store_true")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--short", action="store_true")
     arguments = parser.parse_args()
@@ -161,6 +167,8 @@ def main():
         bench = Bench(arguments, pathlib.Path(folder))
         speed(bench, arguments.pairs, arguments.short)
         memory(bench, arguments.short)
+        if arguments.portable:
+            memory(bench, arguments.short, "portable")
         fairness(bench, arguments.short)
 
 

@@ -76,6 +76,9 @@ struct ServeArguments {
     /// Least important messages that are written (log.level).
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// What drives sockets: auto, ring (io_uring) or portable (epoll) (io).
+    #[arg(long, value_name = "DRIVER")]
+    io: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -159,6 +162,7 @@ fn serve_with(arguments: ServeArguments) -> Result<(), Failure> {
         port: arguments.port,
         data_dir: data_dir.map(|path| path.to_string_lossy().into_owned()),
         log_level: arguments.log_level,
+        io: arguments.io,
     };
     let sources = sources(arguments.config, flags);
     let loaded = load(&sources)?;

@@ -5,9 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 
 use rustix::process::{Resource, getrlimit};
 use shard::placement::Placement;
+use shard::probe::RingRefusal;
 
 use crate::limits::{BACKLOG_MIN, CONNECTION_BYTES, CONNECTIONS_EXPECTED, FILES_BESIDE};
-use crate::settings::Settings;
+use crate::node::driver::{Driver, PORTABLE_COSTS};
+use crate::settings::{IoChoice, Settings};
 
 /// What was found.
 #[derive(Clone, Debug)]
@@ -45,7 +47,7 @@ pub enum Pain {
 #[derive(Clone, Debug)]
 struct Host {
     kernel: String,
-    ring_refusal: Option<String>,
+    ring_refusal: Option<RingRefusal>,
     ring_disabled: u64,
     files_soft: u64,
     files_hard: u64,
@@ -72,6 +74,7 @@ struct Needs {
     connections: u64,
     source: Source,
     shards_count: usize,
+    io: IoChoice,
     listeners: Vec<(&'static str, SocketAddr)>,
 }
 
@@ -99,6 +102,20 @@ impl Report {
     pub fn is_healthy(&self) -> bool {
         self.findings.iter().all(|finding| finding.pain == Pain::Costs)
     }
+
+    /// Which driver would win, and why.
+    fn driver_line(&self) -> String {
+        let why = match (self.needs.io, &self.host.ring_refusal) {
+            (IoChoice::Portable, _) => "as io says".to_owned(),
+            (IoChoice::Ring, _) => "as io says, and nothing else will do".to_owned(),
+            (IoChoice::Auto, None) => "this host permits it".to_owned(),
+            (IoChoice::Auto, Some(refusal)) => refusal.to_string(),
+        };
+        match self.host.driver(&self.needs) {
+            Some(driver) => format!("sockets would be driven by: {driver} ({why})"),
+            None => format!("no driver: io_uring is to be used ({why}), and cannot be"),
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -121,7 +138,8 @@ impl fmt::Display for Report {
             Source::Configured => "as client.connection_limit says",
             Source::Assumed => "assumed: nothing limits them; --connections N examines for others",
         };
-        writeln!(f, "examined for {} connections ({source})\n", self.needs.connections)?;
+        writeln!(f, "examined for {} connections ({source})", self.needs.connections)?;
+        writeln!(f, "{}\n", self.driver_line())?;
         for (index, finding) in self.findings.iter().enumerate() {
             let pain = match finding.pain {
                 Pain::Stops => "stops the server",
@@ -149,11 +167,16 @@ impl Needs {
         let mut listeners = vec![("http_server.port", settings.listen)];
         listeners.extend(settings.metrics.map(|address| ("metrics.address", address)));
         let shards_count = settings.shards.unwrap_or(host.shards_count);
-        Self { connections, source, shards_count, listeners }
+        Self { connections, source, shards_count, io: settings.io, listeners }
     }
 }
 
 impl Host {
+    fn driver(&self, needs: &Needs) -> Option<Driver> {
+        let probed = self.ring_refusal.clone().map_or(Ok(()), Err);
+        Driver::choose(needs.io, probed).ok()
+    }
+
     fn read() -> Self {
         let number =
             |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
@@ -163,7 +186,7 @@ impl Host {
         let placement = Placement::of_this_process();
         Self {
             kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
-            ring_refusal: shard::probe::probe().err().map(|refusal| refusal.to_string()),
+            ring_refusal: shard::probe::probe().err(),
             ring_disabled: number("/proc/sys/kernel/io_uring_disabled").unwrap_or(0),
             files_soft: files.current.unwrap_or(u64::MAX),
             files_hard: files.maximum.unwrap_or(u64::MAX),
@@ -184,27 +207,37 @@ fn judge(host: &Host, needs: &Needs) -> Vec<Finding> {
     checks.iter().filter_map(|check| check(host, needs)).collect()
 }
 
-fn ring(host: &Host, _: &Needs) -> Option<Finding> {
-    let refusal = host.ring_refusal.as_ref()?;
-    let (what, fix) = refusal.split_once("; ").unwrap_or((refusal, "run a newer kernel"));
-    Some(Finding {
-        pain: Pain::Stops,
-        what: what.to_owned(),
-        why: "every socket is driven by io_uring",
-        fix: fix.to_owned(),
-    })
+fn ring(host: &Host, needs: &Needs) -> Option<Finding> {
+    let refusal = host.ring_refusal.as_ref()?.to_string();
+    let (what, fix) = refusal.split_once("; ").unwrap_or((&refusal, "run a newer kernel"));
+    let (pain, why) = match needs.io {
+        IoChoice::Portable => return None,
+        IoChoice::Auto => (Pain::Costs, PORTABLE_COSTS),
+        IoChoice::Ring => (Pain::Stops, "io says that every socket is driven by io_uring"),
+    };
+    Some(Finding { pain, what: what.to_owned(), why, fix: fix.to_owned() })
 }
 
 fn files(host: &Host, needs: &Needs) -> Option<Finding> {
-    // A ring's table of direct descriptors may have as many entries as the process may have files.
-    let needed = needs.connections.div_ceil(needs.shards_count as u64) + FILES_BESIDE;
+    // A ring's table of direct descriptors may have as many entries as the process may have files;
+    // without rings, all connections together are files of the process.
+    let (needed, why) = match host.driver(needs) {
+        Some(Driver::Portable) => (
+            needs.connections + FILES_BESIDE,
+            "without io_uring RLIMIT_NOFILE limits all connections; further ones are refused",
+        ),
+        _ => (
+            needs.connections.div_ceil(needs.shards_count as u64) + FILES_BESIDE,
+            "RLIMIT_NOFILE limits a ring's table of sockets; further connections are refused",
+        ),
+    };
     (host.files_soft < needed).then(|| Finding {
         pain: Pain::Loses,
         what: format!(
             "this process may have {} files, and {} connections on {} shards need {needed}",
             host.files_soft, needs.connections, needs.shards_count
         ),
-        why: "RLIMIT_NOFILE limits a ring's table of sockets; further connections are refused",
+        why,
         fix: if host.files_hard >= needed {
             format!("run `ulimit -n {needed}` first, or set LimitNOFILE={needed} in the unit")
         } else {
@@ -331,6 +364,7 @@ mod tests {
             connections: 100_000,
             source: Source::Assumed,
             shards_count: 4,
+            io: IoChoice::Auto,
             listeners: Vec::new(),
         }
     }
@@ -343,7 +377,7 @@ mod tests {
     #[test]
     fn everything_that_hurts_is_said_with_its_fix() {
         let host = Host {
-            ring_refusal: Some("io_uring is off; switch it on".to_owned()),
+            ring_refusal: Some(RingRefusal::NotPermitted),
             files_soft: 1_024,
             files_hard: 4_096,
             backlog_max: 128,
@@ -353,11 +387,36 @@ mod tests {
             shards_count: 2,
             ..good_host()
         };
-        let findings = judge(&host, &needs());
+        let findings = judge(&host, &Needs { io: IoChoice::Ring, ..needs() });
         assert_eq!(findings.len(), 7);
         assert!(findings.iter().all(|finding| !finding.fix.is_empty()));
-        assert_eq!((findings[0].what.as_str(), findings[0].pain), ("io_uring is off", Pain::Stops));
+        assert_eq!(findings[0].pain, Pain::Stops);
+        assert!(findings[0].what.contains("not permitted"), "{:?}", findings[0]);
         assert!(findings[1].fix.contains("LimitNOFILE=26024"), "{:?}", findings[1]);
+    }
+
+    #[test]
+    fn the_driver_that_would_win_is_named_and_judged() {
+        let host = Host { ring_refusal: Some(RingRefusal::NotBuilt), ..good_host() };
+        let told = |io, host: &Host| {
+            let needs = Needs { io, ..needs() };
+            let findings = judge(host, &needs);
+            let report = Report { host: host.clone(), needs, findings };
+            (report.driver_line(), report.findings.first().map(|finding| finding.pain))
+        };
+        let (line, pain) = told(IoChoice::Auto, &good_host());
+        assert_eq!(line, "sockets would be driven by: io_uring (this host permits it)");
+        assert_eq!(pain, None);
+        let (line, pain) = told(IoChoice::Auto, &host);
+        assert!(line.contains("portable") && line.contains("CONFIG_IO_URING"), "{line}");
+        assert_eq!(pain, Some(Pain::Costs));
+        let (line, pain) = told(IoChoice::Ring, &host);
+        assert!(line.starts_with("no driver"), "{line}");
+        assert_eq!(pain, Some(Pain::Stops));
+        assert_eq!(told(IoChoice::Portable, &host).1, None);
+        let few = Host { files_soft: 50_000, ..host };
+        let findings = judge(&few, &needs());
+        assert!(findings[1].fix.contains("101024"), "{findings:?}");
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub const CONNECTIONS_EXPECTED: u64 = 100_000;
 pub const DOCTOR_CONNECTIONS_MAX: u64 = 1 << 32;
 /// Files besides connections: logs, listeners, rings, wake-ups.
 pub const FILES_BESIDE: u64 = 1_024;
+/// Files that the portable driver leaves to listeners, wake-ups, logs and outgoing requests.
+pub const FILES_RESERVED: u32 = 128;
 /// Connections that the kernel should queue while the server is busy.
 pub const BACKLOG_MIN: u64 = 4_096;
 /// Memory of an idle connection, with what the kernel keeps for it.

@@ -1,5 +1,5 @@
-//! Goal: what the metrics say does not depend on who else looks.
-//! Method: a real server, scraped twice.
+//! Goal: what the metrics say does not depend on who else looks, and which driver won is among it.
+//! Method: a real server, scraped.
 
 #[path = "support/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
@@ -14,6 +14,16 @@ fn metric(server: &Server, series: &str) -> Option<u64> {
     let (_, text) = server.get(&server.operators, "/metrics");
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     line.parse().ok()
+}
+
+#[test]
+fn the_driver_is_exported_and_logged() {
+    let server = Server::start_with(CONFIG, &["--io", "portable"]);
+    assert_eq!(metric(&server, "ringway_io_info{driver=\"portable\"}"), Some(1));
+    assert_eq!(metric(&server, "ringway_io_info{driver=\"io_uring\"}"), None);
+    let log = server.log_until(" limits ");
+    let limits = log.lines().find(|line| line.contains(" limits ")).expect("it was found");
+    assert!(limits.contains("driver=portable"), "{limits}");
 }
 
 #[test]

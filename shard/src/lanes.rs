@@ -9,7 +9,7 @@
 //! repeat, so that *recoverable* ones cannot push them out. One queue with a reserve, rather than a
 //! queue for each class, keeps a channel's publications and the answers about it in one order.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -78,6 +78,12 @@ impl Bell {
     /// The owner is awake.
     pub fn announce_awake(&self) {
         self.shared.flag.retract();
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.eventfd.as_fd()
     }
 }
 

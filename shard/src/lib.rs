@@ -4,7 +4,8 @@
 //! Never: knows what the bytes mean.
 //!
 //! This is the only crate with `unsafe`. Everything unsafe is in [`ring`], [`buffers`] and
-//! `entries`; how long the kernel may look at which memory is argued once, at the top of [`ring`].
+//! `entries`, but for one borrowed descriptor in [`portable`]; how long the kernel may look at which
+//! memory is argued once, at the top of [`ring`].
 
 pub mod buffers;
 mod entries;
@@ -12,6 +13,7 @@ pub mod io;
 pub mod lanes;
 pub mod limits;
 pub mod placement;
+pub mod portable;
 pub mod probe;
 pub mod ring;
 pub mod sleep;
@@ -20,6 +22,7 @@ pub mod sockets;
 pub mod timers;
 
 pub use io::{Chunk, Completion, Errno, Io, ReceiveEnd, SendBuffer, Wait};
+pub use portable::Portable;
 pub use ring::{Ring, RingOptions};
 
 /// The atomics of [`sleep`], so that a test can put a model checker's in their place.

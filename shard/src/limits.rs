@@ -10,6 +10,12 @@ pub const SUBMISSIONS_MAX: u32 = 2048;
 pub const COMPLETIONS_MAX: u32 = 8192;
 /// Peer addresses that are looked up at once.
 pub const PEER_LOOKUPS_MAX: usize = 128;
+/// Events that the portable driver takes from epoll at once.
+pub const READY_EVENTS_MAX: u32 = 1024;
+/// Buffers that the portable driver fills for one connection in one turn.
+pub const RECEIVES_PER_TURN: usize = 8;
+/// Clients that the portable driver accepts in one turn.
+pub const ACCEPTS_PER_TURN: usize = 256;
 /// Direct descriptors kept free for the process itself when a table is sized from RLIMIT_NOFILE.
 pub const DESCRIPTORS_RESERVED: u32 = 10;
 /// Largest table of direct descriptors, from the 24 bits of a slot.

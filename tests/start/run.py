@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Goal: where io_uring is denied, the server says so in one sentence instead of failing later.
+"""Goal: where io_uring is denied, the server serves by the portable driver and says why and what it
+costs; told that only the ring will do, it refuses in one sentence instead of failing later.
 
 Method: the real binary below denied.py, once as on a kernel without io_uring (ENOSYS) and once as in
 a container whose profile forbids it (EPERM). Run: python3 tests/start/run.py
@@ -20,9 +21,7 @@ from ringway import binary  # noqa: E402
 SECONDS_MAX = 10
 CONFIG = '{"client": {"insecure": true}, "http_server": {"address": "127.0.0.1", "port": 0}, '
 CONFIG += '"metrics": {"address": "127.0.0.1:0"}}'
-# Can the server do without io_uring? Then it must start and say that it listens.
-DOES_WITHOUT = False
-# Otherwise it must refuse: words of the one sentence, by error.
+# Words of the one sentence that says what is denied, by error.
 WORDS = {
     errno.ENOSYS: ["io_uring", "CONFIG_IO_URING"],
     errno.EPERM: ["io_uring", "not permitted", "seccomp"],
@@ -30,14 +29,10 @@ WORDS = {
 LISTENS = "listens on http://"
 
 
-def refuses(error_number):
-    return error_number is not None and not DOES_WITHOUT
-
-
-def start(error_number=None):
-    """Runs the server to its end, or for SECONDS_MAX; its exit code (None: it ran on), its words."""
+def start(error_number=None, io=None):
+    """Runs the server to its end, or for a while; its exit code (None: it ran on), its words."""
     environment = {n: v for n, v in os.environ.items() if not n.startswith("RINGWAY_")}
-    line = [binary(), "serve", "--config", "config.json"]
+    line = [binary(), "serve", "--config", "config.json", *(["--io", io] if io else [])]
     if error_number is not None:
         line = [sys.executable, str(HERE / "denied.py"), str(error_number), *line]
     with tempfile.TemporaryDirectory(prefix="ringway-test-") as folder:
@@ -45,17 +40,30 @@ def start(error_number=None):
         process = subprocess.Popen(line, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
-            told = process.communicate(timeout=SECONDS_MAX if refuses(error_number) else 2)
+            told = process.communicate(timeout=SECONDS_MAX if io == "ring" else 2)
             return process.returncode, *told
         except subprocess.TimeoutExpired:
             process.terminate()
             return None, *process.communicate()
 
 
-def problem_of_denied(error_number):
-    code, out, err = start(error_number)
-    if DOES_WITHOUT:
-        return None if code is None and LISTENS in out else f"{code}: {out!r} {err!r}"
+def problem_of_portable(error_number, io):
+    """It serves, and only who did not ask for the portable driver is told why he has it."""
+    code, out, err = start(error_number, io)
+    if code is not None or LISTENS not in out:
+        return f"{code}: {out!r} {err!r}"
+    if "driver=portable" not in err:
+        return f"the limits do not name the driver: {err!r}"
+    warnings = [line for line in err.splitlines() if "WARN" in line]
+    wanted = [[*WORDS[error_number], "portable", "costs"]] if io is None else []
+    if len(warnings) != len(wanted):
+        return f"{len(warnings)} warnings: {err!r}"
+    missing = [w for line, words in zip(warnings, wanted) for w in words if w not in line]
+    return f"{warnings} lack {missing}" if missing else None
+
+
+def problem_of_ring(error_number):
+    code, out, err = start(error_number, "ring")
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     if code in (None, 0):
         return f"it exited with {code}, after {out!r}"
@@ -70,16 +78,23 @@ def problem_of_denied(error_number):
 
 
 def problem_of_allowed():
-    """Without the filter it starts: what the other rows see is the filter's doing."""
+    """Without the filter io_uring is used: what the other rows see is the filter's doing."""
     code, out, err = start()
-    return None if code is None and LISTENS in out else f"{code}: {out!r} {err!r}"
+    works = code is None and LISTENS in out and "driver=io_uring" in err
+    return None if works else f"{code}: {out!r} {err!r}"
 
 
 def main():
     rows = [("it starts where nothing is denied", problem_of_allowed)]
     for number in WORDS:
         name = f"io_uring_setup fails with {errno.errorcode[number]}"
-        rows.append((name, lambda number=number: problem_of_denied(number)))
+        rows += [
+            (f"{name}: it serves, and says why so",
+             lambda number=number: problem_of_portable(number, None)),
+            (f"{name}: it serves with --io portable, without a warning",
+             lambda number=number: problem_of_portable(number, "portable")),
+            (f"{name}: it refuses with --io ring", lambda number=number: problem_of_ring(number)),
+        ]
     passed = failed = 0
     for name, check in rows:
         problem = check()

@@ -2,6 +2,7 @@
 
 The binary is named by RINGWAY_BIN (default: target/release/ringway of this checkout). A test names
 a configuration in tests/configs/; only ports are put in here, so that tests can run side by side.
+DRIVER_OF_TESTS names what drives its sockets, as --io takes it (default: what the server chooses).
 """
 
 import json
@@ -21,6 +22,12 @@ STOP_SECONDS_MAX = 15
 
 def binary():
     return os.path.abspath(os.environ.get("RINGWAY_BIN", ROOT / "target/release/ringway"))
+
+
+def driver():
+    """Arguments that choose the driver."""
+    name = os.environ.get("DRIVER_OF_TESTS")
+    return ["--io", name] if name else []
 
 
 class Server:
@@ -45,7 +52,7 @@ class Server:
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("RINGWAY_")}
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [binary(), "serve", "--config", "config.json", "--allow-unsupported"],
+                [binary(), "serve", "--config", "config.json", "--allow-unsupported", *driver()],
                 cwd=folder, env=inherited, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
         give_up = time.monotonic() + START_SECONDS_MAX

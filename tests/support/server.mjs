@@ -2,7 +2,8 @@
 //
 // The binary is named by RINGWAY_BIN (default: target/release/ringway of this checkout). A test
 // names a configuration in tests/configs/; only the ports are put in here, so that tests can run
-// side by side.
+// side by side. DRIVER_OF_TESTS names what drives its sockets, as --io takes it (default: what the
+// server chooses).
 
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
@@ -20,6 +21,8 @@ const LOG_BYTES_MAX = 64 * 1024;
 export const binary = process.env.RINGWAY_BIN
   ? resolve(process.env.RINGWAY_BIN)
   : join(ROOT, 'target/release/ringway');
+
+const driver = process.env.DRIVER_OF_TESTS ? ['--io', process.env.DRIVER_OF_TESTS] : [];
 
 export class Server {
   /** `changes` are merged over the configuration file, section by section. */
@@ -40,7 +43,7 @@ export class Server {
 
   async run() {
     const configPath = join(this.folder, 'config.json');
-    const line = ['serve', '--config', configPath, '--allow-unsupported'];
+    const line = ['serve', '--config', configPath, '--allow-unsupported', ...driver];
     this.log = '';
     // The server reads RINGWAY_… itself, and refuses names it does not know.
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('RINGWAY_'));

@@ -1,17 +1,20 @@
-//! Goal: the simulated ring behaves as the real one, so that what the simulation finds is true.
+//! Goal: the simulated ring behaves as the real one, so that what the simulation finds is true, and
+//! so does the portable driver, so that engines do not know which one they run on.
 //! Method: each promise of `shard::Io` is one function, generic over the ring and over how its
-//! peers are made; every function runs against `shard::Ring` with TCP peers and against `SimIo`.
+//! peers are made; every function runs against `shard::Ring` and `shard::Portable` with TCP peers
+//! and against `SimIo`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use protocol::ids::{ConnectionId, ShardId};
 use shard::lanes::Bell;
-use shard::{Completion, Io, ReceiveEnd, Ring, RingOptions, SendBuffer, Wait};
+use shard::{Completion, Io, Portable, ReceiveEnd, Ring, RingOptions, SendBuffer, Wait};
 use socket2::SockRef;
 use world::clock::SimClock;
 use world::network::{End, Network, Read, SharedNetwork, SocketId};
@@ -37,13 +40,30 @@ trait Peers {
     fn pass_time(&mut self);
 }
 
-struct RealPeers {
-    ring: Ring,
+struct RealPeers<I> {
+    io: I,
     address: SocketAddr,
     peers: Vec<Option<TcpStream>>,
 }
 
-impl RealPeers {
+/// A driver of real sockets.
+trait Real: Io + Sized {
+    fn make(options: RingOptions, listener: OwnedFd, bell: Bell) -> Self;
+}
+
+impl Real for Ring {
+    fn make(options: RingOptions, listener: OwnedFd, bell: Bell) -> Self {
+        Ring::new(options, Some(listener), bell).expect("io_uring is there")
+    }
+}
+
+impl Real for Portable {
+    fn make(options: RingOptions, listener: OwnedFd, bell: Bell) -> Self {
+        Portable::new(options, Some(listener), &bell).expect("epoll is there")
+    }
+}
+
+impl<I: Real> RealPeers<I> {
     fn new() -> Self {
         let any = "127.0.0.1:0".parse().expect("an address");
         let (address, mut listeners) = shard::sockets::listen(any, 1).expect("loopback can listen");
@@ -53,8 +73,7 @@ impl RealPeers {
         options.buffers_count = BUFFERS;
         options.buffer_bytes = BUFFER_BYTES as u32;
         let bell = Bell::new().expect("an eventfd");
-        let ring = Ring::new(options, Some(listener), bell).expect("io_uring is there");
-        Self { ring, address, peers: Vec::new() }
+        Self { io: I::make(options, listener, bell), address, peers: Vec::new() }
     }
 
     fn stream(&mut self, peer: usize) -> &mut TcpStream {
@@ -62,11 +81,11 @@ impl RealPeers {
     }
 }
 
-impl Peers for RealPeers {
-    type Io = Ring;
+impl<I: Real> Peers for RealPeers<I> {
+    type Io = I;
 
-    fn io(&mut self) -> &mut Ring {
-        &mut self.ring
+    fn io(&mut self) -> &mut I {
+        &mut self.io
     }
 
     fn connect(&mut self) -> usize {
@@ -488,6 +507,37 @@ fn a_close_while_receiving_is_silent<P: Peers>(bench: &mut Bench<P>) {
     bench.until("the peer is told", |peers, _| matches!(peers.read(peer), Read::Ended(_)));
 }
 
+fn a_close_among_completions_silences_the_rest<P: Peers>(bench: &mut Bench<P>) {
+    let (peer, connection) = bench.accept();
+    bench.peers.io().receive(connection);
+    bench.idle();
+    // More than one completion, of which the first makes us close.
+    bench.peers.write(peer, &pattern(BUFFER_BYTES * 3));
+    for _ in 0..TURNS_MAX {
+        bench.peers.pass_time();
+        let (io, seen) = (bench.peers.io(), &mut bench.seen);
+        io.turn(Wait::AtMost(Duration::from_millis(2))).expect("the ring works");
+        while let Some(completion) = io.next() {
+            seen.take(completion, io);
+            if seen.closing.is_empty() {
+                io.close(connection);
+                seen.closing.push(connection);
+            }
+        }
+        if !bench.seen.closing.is_empty() {
+            break;
+        }
+    }
+    bench.until_closed(connection);
+    assert!(bench.seen.received.len() <= BUFFER_BYTES, "the rest is not reported");
+    // No buffer went with it.
+    let (peer, connection) = bench.accept();
+    bench.peers.io().receive(connection);
+    bench.seen.keeps_chunks = true;
+    bench.peers.write(peer, &pattern(BUFFER_BYTES * usize::from(BUFFERS) * 2));
+    bench.until("every buffer", |_, seen| seen.chunks.len() == usize::from(BUFFERS));
+}
+
 fn a_shutdown_ends_one_direction<P: Peers>(bench: &mut Bench<P>) {
     let (peer, connection) = bench.accept();
     bench.peers.io().receive(connection);
@@ -580,7 +630,12 @@ macro_rules! promises {
     ($($name:ident)*) => {
         mod real {
             $( #[test] fn $name() {
-                super::$name(&mut super::Bench::new(super::RealPeers::new()));
+                super::$name(&mut super::Bench::new(super::RealPeers::<super::Ring>::new()));
+            } )*
+        }
+        mod portable {
+            $( #[test] fn $name() {
+                super::$name(&mut super::Bench::new(super::RealPeers::<super::Portable>::new()));
             } )*
         }
         mod fake {
@@ -601,6 +656,7 @@ promises! {
     sends_arrive_whole_and_in_order
     a_close_while_sending_gives_the_bytes_back
     a_close_while_receiving_is_silent
+    a_close_among_completions_silences_the_rest
     a_shutdown_ends_one_direction
     a_slot_is_used_again_under_another_generation
     receives_wait_for_buffers

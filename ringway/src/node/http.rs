@@ -1,15 +1,13 @@
 //! What the two listeners serve beside WebSockets.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use persistence::Counters as Durable;
 use router::api::{SharedAccess, routes};
 
 use super::backend::LocalBackend;
+use super::metrics::Own;
 use super::{metrics, page};
 
 /// What the client port serves.
@@ -39,11 +37,11 @@ pub fn client_port(backend: &LocalBackend, serves: ClientRoutes) -> Router {
 }
 
 /// The operators' port: metrics and health.
-pub fn operator_port(backend: &LocalBackend, durable: Option<Arc<Durable>>) -> Router {
+pub fn operator_port(backend: &LocalBackend, own: Own) -> Router {
     let scraped = backend.clone();
     let scrape = move || {
-        let (backend, durable) = (scraped.clone(), durable.clone());
-        async move { scrape(&backend, durable).await }
+        let (backend, own) = (scraped.clone(), own.clone());
+        async move { scrape(&backend, own).await }
     };
     Router::new().route("/metrics", get(scrape)).merge(health_route(backend)).fallback(not_found)
 }
@@ -72,8 +70,8 @@ async fn health(backend: &LocalBackend) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn scrape(backend: &LocalBackend, durable: Option<Arc<Durable>>) -> Response {
-    let text = metrics::encode(backend.inspect().await, durable);
+async fn scrape(backend: &LocalBackend, own: Own) -> Response {
+    let text = metrics::encode(backend.inspect().await, own);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -14,21 +14,34 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, t
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use protocol::client::ErrorCode;
 use protocol::close::CloseReason;
 use router::engine::Counters;
 
+use super::driver::Driver;
 use super::durable_metrics::DurableMetrics;
 
 /// What all shards have counted, by shard.
 pub type Inspected = Vec<(usize, Inspection, Vec<Counters>)>;
 
+/// What a node has beside its shards.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// What drives its sockets.
+    pub driver: Driver,
+    /// Numbers of its journal and store, if it has them.
+    pub durable: Option<Arc<Durable>>,
+}
+
 /// Writes everything.
-pub fn encode(inspected: Inspected, durable: Option<Arc<Durable>>) -> String {
+pub fn encode(inspected: Inspected, own: Own) -> String {
     let mut registry = Registry::with_prefix("ringway");
+    let name = Info::new([("driver", own.driver.to_string())]);
+    registry.register("io", "What drives sockets", name);
     registry.register_collector(Box::new(Shards { inspected }));
-    if let Some(counters) = durable {
+    if let Some(counters) = own.durable {
         registry.register_collector(Box::new(DurableMetrics { counters }));
     }
     let mut text = String::new();

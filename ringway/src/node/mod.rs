@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod bus;
+pub mod driver;
 mod durable_metrics;
 pub mod http;
 pub mod log;
@@ -26,10 +27,11 @@ use protocol::time::Now;
 use router::engine::{Partition, PartitionOptions};
 use shard::lanes::{Bell, Endpoint, Inbox, LaneSize, mesh};
 use shard::placement::{Placement, pin_to};
-use shard::{Ring, RingOptions};
+use shard::{Io, Portable, Ring, RingOptions};
 
 use crate::limits::{INBOX_RETRY, PLACES_TO_REFUSE};
 use bus::{LocalBus, RouterCall, ShardMessage};
+use driver::{Driver, Made};
 use log::{LogSource, NodeLog};
 
 /// What a node is made of.
@@ -41,7 +43,9 @@ pub struct NodeOptions {
     pub shards_count: u8,
     /// Partitions, at least one.
     pub partitions_count: u16,
-    /// Places in each shard's table of direct descriptors.
+    /// What drives sockets.
+    pub driver: Driver,
+    /// Places in each shard's table of sockets.
     pub connections_per_shard: u32,
     /// Pin each shard to a core?
     pub pins: bool,
@@ -98,7 +102,6 @@ impl Node {
         load_keys: impl Fn(String) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
         let count = usize::from(options.shards_count);
-        shard::probe::probe().map_err(|refusal| StartError(refusal.to_string()))?;
         let (address, listeners) = shard::sockets::listen(options.address, count)
             .map_err(|error| StartError(bind_sentence(options.address, &error)))?;
         let bells = (0..count).map(|_| Bell::new()).collect::<io::Result<Vec<_>>>();
@@ -124,6 +127,7 @@ impl Node {
         let mut threads = Vec::with_capacity(count);
         let parts = listeners.into_iter().zip(endpoints).zip(bells).zip(shards.clone());
         for (index, (((listener, endpoint), bell), handle)) in parts.enumerate() {
+            let listener = Some(listener);
             let birth = Birth { shard: ShardId(index as u8), listener, endpoint, bell, handle };
             let (shared, ready) = (shared.clone(), ready.clone());
             let thread = std::thread::Builder::new()
@@ -207,28 +211,48 @@ impl<S> Shared<S> {
 /// What one shard's thread takes over.
 struct Birth {
     shard: ShardId,
-    listener: OwnedFd,
+    listener: Option<OwnedFd>,
     endpoint: Endpoint<ShardMessage>,
     bell: Bell,
     handle: ShardHandle,
 }
 
 fn run_shard<S: Service>(
+    mut birth: Birth,
+    shared: &Shared<S>,
+    ready: &mpsc::Sender<Result<(), String>>,
+) -> io::Result<()> {
+    let options = &shared.options;
+    if options.pins {
+        // A shard that cannot be pinned runs elsewhere, more slowly.
+        let _ = pin_to(shared.placement.core_of(usize::from(birth.shard.0)));
+    }
+    let ring_options = RingOptions::new(birth.shard, options.connections_per_shard);
+    let listener = birth.listener.take();
+    match options.driver {
+        Driver::Ring => {
+            let io = Ring::new(ring_options, listener, birth.bell.clone());
+            run_pump(Made { io, counters: Ring::counters }, birth, shared, ready)
+        }
+        Driver::Portable => {
+            let io = Portable::new(ring_options, listener, &birth.bell);
+            run_pump(Made { io, counters: Portable::counters }, birth, shared, ready)
+        }
+    }
+}
+
+fn run_pump<I: Io, S: Service>(
+    made: Made<I>,
     birth: Birth,
     shared: &Shared<S>,
     ready: &mpsc::Sender<Result<(), String>>,
 ) -> io::Result<()> {
-    let Birth { shard, listener, endpoint, bell, handle } = birth;
+    let Birth { shard, endpoint, bell, handle, .. } = birth;
     let options = &shared.options;
-    if options.pins {
-        // A shard that cannot be pinned runs elsewhere, more slowly.
-        let _ = pin_to(shared.placement.core_of(usize::from(shard.0)));
-    }
-    let ring_options = RingOptions::new(shard, options.connections_per_shard);
-    let ring = match Ring::new(ring_options, Some(listener), bell.clone()) {
-        Ok(ring) => ring,
+    let io = match made.io {
+        Ok(io) => io,
         Err(error) => {
-            let sentence = format!("shard {} has no ring: {error}", shard.0);
+            let sentence = format!("shard {} has no {} driver: {error}", shard.0, options.driver);
             let _ = ready.send(Err(sentence));
             return Err(error);
         }
@@ -266,7 +290,7 @@ fn run_shard<S: Service>(
     }
     let load_keys = shared.load_keys.clone();
     let mut pump = Pump::new(PumpParts {
-        io: ring,
+        io,
         uplink,
         service,
         clock: shared.clock,
@@ -275,7 +299,7 @@ fn run_shard<S: Service>(
         bell,
     })
     .on_load_keys(move |key_id| load_keys(key_id))
-    .with_ring_counters(Ring::counters);
+    .with_ring_counters(made.counters);
     let _ = ready.send(Ok(()));
     let mut is_told = false;
     pump.run(|| shared.may_end(&mut is_told))

@@ -20,7 +20,7 @@ pub(super) fn started(
 ) {
     let buffers = u64::from(RECEIVE_BUFFERS_COUNT) * u64::from(RECEIVE_BUFFER_BYTES);
     tracing::info!(
-        driver = "io_uring",
+        driver = %options.driver,
         shards = options.shards_count,
         partitions = options.partitions_count,
         connections_max =

@@ -15,13 +15,14 @@ use gateway::driver::Control;
 use gateway::engine::TokenVerifier;
 use persistence::Persistence;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use shard::limits::{CONNECTIONS_PER_RING_MAX, DESCRIPTORS_RESERVED};
 use shard::placement::Placement;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::limits::{KEYS_ASKED_MAX, PORT_PATIENCE, PORT_RETRY};
 use crate::node::backend::LocalBackend;
+use crate::node::driver::Driver;
 use crate::node::http::{ClientRoutes, client_port, operator_port};
+use crate::node::metrics::Own;
 use crate::node::service::TowerService;
 use crate::node::{Node, NodeOptions, can_listen, deliver};
 use crate::settings::{Settings, Sources};
@@ -86,7 +87,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     drop(routes.set(client_port(&backend, serves)));
     if let Some(listener) = operators.listener {
         let durable = persistence.as_ref().map(persistence::Persistence::counters);
-        let router = operator_port(&backend, durable);
+        let router = operator_port(&backend, Own { driver: options.driver, durable });
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
     let source = tokens::key_source(&settings, verifier)?;
@@ -126,11 +127,13 @@ fn node_options(
     let shards = settings.shards.unwrap_or(placement.shards_count);
     let shards_count =
         u8::try_from(shards).map_err(|_| format!("{shards} shards are more than 255"))?;
+    let driver = Driver::of_this_host(settings.io)?;
     Ok(NodeOptions {
         address: settings.listen,
         shards_count,
         partitions_count: settings.partitions,
-        connections_per_shard: descriptors_per_ring(),
+        driver,
+        connections_per_shard: driver.connections_per_shard(files_allowed(), shards_count),
         // With a core of its own each; a shard that shares one is better left to the scheduler.
         pins: usize::from(shards_count) <= placement.cores.len() && placement.cores.len() > 1,
         gateway: Arc::new(settings.gateway.clone()),
@@ -140,15 +143,13 @@ fn node_options(
     })
 }
 
-/// Raises RLIMIT_NOFILE as far as this process may, and sizes a ring's table by it: each table may
-/// have that many places, and its direct descriptors do not count against the process.
-fn descriptors_per_ring() -> u32 {
+/// Raises RLIMIT_NOFILE as far as this process may; what it is then.
+fn files_allowed() -> u32 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = setrlimit(Resource::Nofile, raised);
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
-    allowed.saturating_sub(DESCRIPTORS_RESERVED).clamp(1, CONNECTIONS_PER_RING_MAX)
+    u32::try_from(allowed).unwrap_or(u32::MAX)
 }
 
 fn random_seed() -> Result<u64, String> {

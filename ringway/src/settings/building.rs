@@ -16,7 +16,7 @@ use crate::settings::options::{address as address_of, socket_address};
 use crate::settings::reading::Reading;
 use crate::settings::values::{Table, Values};
 use crate::settings::{
-    ApiSettings, LogLevel, PersistenceSettings, Settings, difference, keys, relations,
+    ApiSettings, IoChoice, LogLevel, PersistenceSettings, Settings, difference, keys, relations,
 };
 
 /// Builds settings, and reports what does not fit together.
@@ -46,6 +46,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
         },
         health: global.flag("health.enabled"),
         shards: Some(shards).filter(|shards| *shards > 0),
+        io: io_choice(&global.text("io")),
         partitions: global.integer("partitions"),
         persistence: persistence(global, folder),
         drain: global.duration("shutdown.drain"),
@@ -86,6 +87,14 @@ fn log_level(name: &str) -> LogLevel {
         "debug" => LogLevel::Debug,
         "trace" => LogLevel::Trace,
         _ => LogLevel::Info,
+    }
+}
+
+fn io_choice(name: &str) -> IoChoice {
+    match name {
+        "ring" => IoChoice::Ring,
+        "portable" => IoChoice::Portable,
+        _ => IoChoice::Auto,
     }
 }
 

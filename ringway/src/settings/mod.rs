@@ -73,6 +73,8 @@ pub struct Settings {
     pub health: bool,
     /// Shards (`shards`); `None`: one per core that this process may use.
     pub shards: Option<usize>,
+    /// What drives sockets (`io`).
+    pub io: IoChoice,
     /// Router partitions (`partitions`).
     pub partitions: u16,
     /// Where durable channels are kept (`persistence`); `None`: nowhere, and no channel is durable.
@@ -95,6 +97,17 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
+}
+
+/// What shall drive sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoChoice {
+    /// io_uring where the host permits it, the portable driver elsewhere.
+    Auto,
+    /// io_uring, or no start.
+    Ring,
+    /// epoll.
+    Portable,
 }
 
 /// The HTTP API of backends (`http_api`).
@@ -153,6 +166,8 @@ pub struct Flags {
     pub data_dir: Option<String>,
     /// `--log-level`.
     pub log_level: Option<String>,
+    /// `--io`.
+    pub io: Option<String>,
 }
 
 /// Settings and what there is to remark about them.
@@ -250,6 +265,7 @@ fn read_flags(reading: &mut Reading, flags: &Flags) {
         ("--port", "http_server.port", &flags.port),
         ("--data-dir", "persistence.data_dir", &flags.data_dir),
         ("--log-level", "log.level", &flags.log_level),
+        ("--io", "io", &flags.io),
     ];
     for (flag, path, words) in said {
         let Some(words) = words else { continue };

@@ -77,7 +77,8 @@ pub fn environment(variables: &[(&str, &str)]) -> Sources {
 
 /// No flags but these.
 pub fn flags(address: Option<&str>, port: Option<&str>) -> Flags {
-    Flags { address: address.map(str::to_owned), port: port.map(str::to_owned), ..Flags::default() }
+    let (address, port) = (address.map(str::to_owned), port.map(str::to_owned));
+    Flags { address, port, ..Flags::default() }
 }
 
 /// Runs the program with these arguments and no configuration from the environment.

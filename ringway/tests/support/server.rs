@@ -1,4 +1,6 @@
 //! A real server on a free port, and a client that is not ours in anything but its frames.
+//!
+//! DRIVER_OF_TESTS names what drives its sockets, as `--io` takes it; without it the server chooses.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -51,6 +53,12 @@ pub fn run(arguments: &[&str]) -> Output {
         .expect("the binary runs")
 }
 
+/// Arguments that choose the driver.
+fn driver() -> Vec<String> {
+    let name = std::env::var("DRIVER_OF_TESTS").ok().filter(|name| !name.is_empty());
+    name.map_or(Vec::new(), |name| vec!["--io".to_owned(), name])
+}
+
 impl Server {
     /// Starts a server; `json` is its configuration without addresses.
     pub fn start(json: &str) -> Self {
@@ -59,10 +67,21 @@ impl Server {
 
     /// Starts a server on this port.
     pub fn start_on(json: &str, port: &str) -> Self {
+        let driver = driver();
+        Self::launch(json, port, &driver.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Starts a server with further arguments, whatever the driver of the other tests.
+    pub fn start_with(json: &str, more: &[&str]) -> Self {
+        Self::launch(json, "0", more)
+    }
+
+    fn launch(json: &str, port: &str, more: &[&str]) -> Self {
         let config = config_file(json);
         let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
             .args(["serve", "--config", config.to_str().expect("UTF-8"), "--port", port])
+            .args(more)
             .env("RINGWAY_METRICS_ADDRESS", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

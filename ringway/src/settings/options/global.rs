@@ -390,6 +390,15 @@ const OPERATION: &[OptionRow] = &[
     .restart()
     .ours(),
     OptionRow::new(
+        "io",
+        Kind::Choice(&["auto", "ring", "portable"]),
+        "auto",
+        "What drives sockets: io_uring, or epoll, which works everywhere and costs more per \
+         message. `auto`: io_uring where the host permits it.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new(
         "partitions",
         Kind::integer(1, limits::PARTITIONS_MAX, ""),
         "64",
