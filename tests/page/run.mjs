@@ -138,6 +138,17 @@ const steps = {
   async 'nothing went wrong that the page did not expect'({ ann, bob }) {
     assert.deepEqual([...ann.problems, ...bob.problems], []);
   },
+
+  async 'tabs come back to a server that was restarted, without a gap'({ ann, bob, server }) {
+    await server.end();
+    for (const tab of [ann, bob]) await tab.waitForState('connecting');
+    await server.run();
+    await backendPublishes(server, 'after the restart');
+    for (const tab of [ann, bob]) {
+      await tab.waitForState('connected');
+      await sawExactly(tab, sent);
+    }
+  },
 };
 
 async function main() {

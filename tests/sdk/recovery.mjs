@@ -123,4 +123,23 @@ export const cases = {
     await pause(100);
     assert.deepEqual(numbers(clients, subscription), upTo(80));
   },
+
+  async 'a restarted server recovers from disk'(clients) {
+    const channel = clients.channel('durable');
+    const client = await clients.as('ann');
+    const subscription = await clients.subscribed(client, channel);
+    await publishRange(clients, channel, 1, 20);
+    await event(subscription.seen, 'publication', 20);
+    client.disconnect();
+    // More than memory keeps: the rest comes from the store.
+    await publishRange(clients, channel, 21, 300);
+    await clients.server.end();
+    await clients.server.run();
+    client.connect();
+    await publishRange(clients, channel, 301, 305);
+    await event(subscription.seen, 'publication', 305);
+    assert.deepEqual(numbers(clients, subscription), upTo(305));
+    const again = subscription.seen.subscribed[1];
+    assert.deepEqual([again.wasRecovering, again.recovered], [true, true]);
+  },
 };

@@ -94,11 +94,16 @@ export class Server {
     return mint(this.config.client.token.hmac_secret_key, { sub: user, ...claims });
   }
 
-  async stop() {
+  /** Ends the process; what it keeps on disk stays. */
+  async end() {
     this.child.kill('SIGTERM');
     const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_MS_MAX);
     await this.ended;
     clearTimeout(timer);
+  }
+
+  async stop() {
+    await this.end();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
