@@ -93,6 +93,7 @@ pub fn examine(settings: &Settings, connections: Option<u64>) -> Report {
             fix: format!("stop what holds it (`ss -ltnp`), or change {option}"),
         })
     }));
+    findings.extend(settings.persistence.iter().flat_map(crate::doctor_disk::examine));
     findings.sort_by_key(|finding| finding.pain);
     Report { host, needs, findings }
 }

@@ -3,6 +3,7 @@
 
 pub mod command_line;
 pub mod doctor;
+mod doctor_disk;
 pub mod limits;
 pub mod node;
 pub mod secret;

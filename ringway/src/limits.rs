@@ -83,3 +83,7 @@ pub const BACKLOG_BYTES_MAX: i64 = 64 * 1024 * MIB as i64;
 pub const PORT_PATIENCE: Duration = Duration::from_millis(500);
 /// Time between two looks at the port.
 pub const PORT_RETRY: Duration = Duration::from_millis(20);
+/// Room on the data directory's disk below which the doctor warns.
+pub const DISK_FREE_BYTES_MIN: u64 = 1 << 30;
+/// Segments of the journal that there should be room for: the one in use, the next, two to trim.
+pub const DISK_SEGMENTS_MIN: u64 = 4;

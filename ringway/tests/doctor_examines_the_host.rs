@@ -44,3 +44,20 @@ fn a_wrong_configuration_is_not_examined() {
     let output = ringway(&["doctor", "--config", "/nonexistent.toml"]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_data_directory_in_memory_is_found() {
+    let folder = common::Folder::new();
+    let with = |directory: &str| {
+        let persistence = format!(r#"{{"persistence":{{"data_dir":"{directory}"}},"#);
+        let file = folder.file("a.json", &common::MINIMAL.replacen('{', &persistence, 1));
+        answer(&ringway(&["doctor", "--config", file.to_str().unwrap()]))
+    };
+    let text = with("/dev/shm/ringway-doctor");
+    assert!(
+        text.contains("/dev/shm/ringway-doctor (persistence.data_dir) lies in memory"),
+        "{text}"
+    );
+    let text = with("/proc/nowhere");
+    assert!(text.contains("(persistence.data_dir) "), "{text}");
+}

@@ -1,6 +1,7 @@
 //! Goal: the portable driver sleeps no longer than it may, wakes for its bell, and lets no
 //! connection take a whole turn, accepting included.
-//! Method: the driver with real sockets; what all drivers promise is in the conformance tests.
+//! Method: the driver with real sockets; what all drivers promise alike is in the conformance
+//! tests.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};

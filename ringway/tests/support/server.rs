@@ -1,6 +1,7 @@
 //! A real server on a free port, and a client that is not ours in anything but its frames.
 //!
-//! DRIVER_OF_TESTS names what drives its sockets, as `--io` takes it; else the server chooses.
+//! DRIVER_OF_TESTS names what drives its sockets, as `--io` takes it (default: what the server
+//! chooses).
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
