@@ -30,6 +30,14 @@ fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8(text).expect("UTF-8")
 }
 
+/// A number of the server's only shard.
+fn metric(server: &Server, name: &str) -> usize {
+    let (_, metrics) = server.get(&server.operators, "/metrics");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.and_then(|line| line.rsplit(' ').next());
+    value.and_then(|value| value.parse().ok()).expect("it is exported")
+}
+
 fn post(path: &str, key: &str, length: usize) -> String {
     format!(
         "POST /api/{path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Length: {length}\r\n\
@@ -75,7 +83,9 @@ fn a_drain_lets_a_request_finish() {
     let (first, second) = body.split_at(5);
     let head = post("publish", "k3y", body.len());
     stream.write_all(format!("{head}{first}").as_bytes()).expect("it reads");
-    server.get(&server.address, "/health");
+    while metric(&server, "ringway_http_body_bytes{") < first.len() {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
     server.signal("TERM");
     // The latest connection has its turn first.
     assert_eq!(other.receive(), Received::Close(3001), "the drain is through");
@@ -110,6 +120,7 @@ fn bodies_of_all_connections_together_are_bounded() {
     let mut body = vec![b' '; length - 1];
     body[..2].copy_from_slice(b"{}");
     let mut holders = Vec::new();
+    let mut sent = 0;
     let refused = loop {
         assert!(holders.len() < 20, "there is no bound");
         let mut stream = open(&server);
@@ -117,13 +128,16 @@ fn bodies_of_all_connections_together_are_bounded() {
         if stream.write_all(&body).is_err() {
             break stream;
         }
-        let (_, metrics) = server.get(&server.operators, "/metrics");
-        let line = metrics.lines().find(|line| line.starts_with("ringway_http_body_bytes{"));
-        assert!(!line.expect("it is exported").ends_with(" 0"), "{line:?}");
+        // Once it was read, it is either held or answered.
         stream.set_nonblocking(true).expect("a socket");
-        let answered = stream.peek(&mut [0]).is_ok();
+        sent += post("info", "k3y", length).len() + body.len();
+        while metric(&server, "ringway_bytes_received_total{") < sent {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        assert!(metric(&server, "ringway_http_body_bytes{") > 0);
+        let is_answered = stream.peek(&mut [0]).is_ok();
         stream.set_nonblocking(false).expect("a socket");
-        if answered {
+        if is_answered {
             break stream;
         }
         holders.push(stream);
