@@ -16,7 +16,7 @@ use gateway::engine::TokenVerifier;
 use persistence::Persistence;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shard::placement::Placement;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::limits::{KEYS_ASKED_MAX, PORT_PATIENCE, PORT_RETRY};
 use crate::node::backend::LocalBackend;
@@ -47,6 +47,7 @@ pub fn serve(settings: Settings, sources: Sources) -> Result<(), String> {
 }
 
 async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
+    let signals = Signals::listen()?;
     let verifier = tokens::verifier(&settings)?;
     let operators = match bind_operators(settings.metrics).await {
         Ok(operators) => operators,
@@ -96,7 +97,27 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     announce::started(&settings, &options, node.address, operators.address);
     let reloading =
         Reloading { settings, sources, backend, shards, key_sources, access, persistence };
-    until_told_to_end(node, reloading).await
+    until_told_to_end(node, reloading, signals).await
+}
+
+/// What an operator says to the process. Listened to before anybody can know that it runs, because
+/// a signal that nobody listens to ends it at once.
+struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, String> {
+        let listen =
+            |kind| signal(kind).map_err(|error| format!("signals cannot be received: {error}"));
+        Ok(Self {
+            hang_up: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
 }
 
 /// The operators' listener, bound before clients are let in.
@@ -168,11 +189,12 @@ fn api_access(settings: &Settings) -> ApiAccess {
 }
 
 /// Reloads on SIGHUP, drains on SIGTERM and SIGINT, ends with the node.
-async fn until_told_to_end(node: Node, mut reloading: Reloading) -> Result<(), String> {
-    let no_signals = |error| format!("signals cannot be received: {error}");
-    let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+async fn until_told_to_end(
+    node: Node,
+    mut reloading: Reloading,
+    signals: Signals,
+) -> Result<(), String> {
+    let Signals { mut hang_up, mut terminate, mut interrupt } = signals;
     let shards = node.shards.clone();
     let mut ended = tokio::task::spawn_blocking(move || node.join());
     loop {
