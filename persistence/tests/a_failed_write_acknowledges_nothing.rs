@@ -103,3 +103,23 @@ fn entries_out_of_order_end_the_term_too() {
     assert_eq!(journal.board.term(), 2);
     assert!(journal.board.is_available());
 }
+
+#[test]
+fn a_disk_that_refuses_everything_for_a_while_leaves_no_hole() {
+    let disk = SimulatedDisk::new(1, Faults::default());
+    let mut journal = open_now(&disk, journal_options(4096)).expect("an empty disk");
+    journal.appender.append(1, &entry(0, 1, b"one")).expect("room");
+    settle(&mut journal);
+    // As a file system that was made read-only after an error: nothing can be removed either.
+    disk.set_faults(Faults { stops_at: Some(0), ..Faults::default() });
+    journal.appender.append(1, &entry(0, 2, b"two")).expect("room");
+    for _ in 0..6 {
+        now(journal.journal.turn());
+    }
+    disk.set_faults(Faults::default());
+    settle(&mut journal);
+    journal.appender.append(2, &entry(0, 2, b"two again")).expect("room");
+    settle(&mut journal);
+    let found = read_journal(&disk, SALT, 0, Default::default()).expect("no segment is missing");
+    assert_eq!(found.replayed.entries, [entry(0, 1, b"one"), entry(0, 2, b"two again")]);
+}

@@ -10,6 +10,7 @@ use durable_support::{Bench, options, text};
 use protocol::channels::{ChannelOptions, Durability};
 use protocol::client::ErrorCode;
 use protocol::link::{HistoryRequest, Position, Request};
+use router::limits::{PUBLISH_TIMEOUT, TICK};
 
 fn everything() -> HistoryRequest {
     HistoryRequest { limit: -1, ..HistoryRequest::default() }
@@ -314,4 +315,44 @@ fn what_is_not_durable_notices_nothing() {
     bench.fail(false);
     let call = bench.publish("1", None);
     assert_eq!(bench.position(call).offset, 1);
+}
+
+#[test]
+fn a_silent_store_holds_nobody_longer_than_a_silent_log() {
+    let mut bench = Bench::new(options(Durability::Log));
+    let (publication, subscription) = (bench.publish("a", None), bench.subscribe(1, None));
+    bench.pass(PUBLISH_TIMEOUT - TICK);
+    assert!(bench.answers.is_empty(), "the store has time until then");
+    bench.pass(TICK);
+    assert_eq!(bench.error(publication), ErrorCode::Internal);
+    assert_eq!(bench.error(subscription), ErrorCode::Internal);
+    bench.answer_store();
+    assert!(bench.log.is_empty(), "what was refused does not come after all");
+    let later = bench.publish("b", None);
+    bench.sync();
+    assert_eq!(bench.position(later).offset, 1);
+}
+
+#[test]
+fn a_silent_store_holds_no_key() {
+    let mut bench = Bench::new(options(Durability::Log));
+    let first = bench.publish("a", None);
+    bench.answer_store();
+    bench.sync();
+    assert_eq!(bench.position(first).offset, 1);
+    bench.restart();
+    let other = bench.publish("a", None);
+    bench.answer_store();
+    bench.sync();
+    assert_eq!(bench.position(other).offset, 2);
+    let (keyed, behind) = (bench.publish("k", Some("key")), bench.publish("c", None));
+    bench.pass(PUBLISH_TIMEOUT);
+    assert_eq!(bench.error(keyed), ErrorCode::Internal);
+    assert_eq!(bench.error(behind), ErrorCode::Internal);
+    // Whether the key is new is not known before; then it counts once, whoever asks.
+    let again = bench.publish("k", Some("key"));
+    bench.answer_store();
+    bench.sync();
+    assert_eq!(bench.position(again).offset, 3);
+    assert_eq!(bench.log.len(), 3);
 }

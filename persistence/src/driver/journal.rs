@@ -395,10 +395,9 @@ impl<F: Files> Journal<F> {
                 Ok(())
             }
             Err(error) => {
-                // A number may be used again only if nothing with its name is left.
-                if self.files.delete(number).await.is_err() {
-                    self.next_segment = number + 1;
-                }
+                // The number is used again, and what may be left under its name replaced: a number
+                // that was skipped would look like a lost segment to the next start.
+                let _ = self.files.delete(number).await;
                 Err(error)
             }
         }

@@ -328,8 +328,11 @@ impl LocalBus {
             return;
         }
         self.tick_at = now.moment + router::limits::TICK;
-        for partition in self.partitions.iter_mut().flatten() {
+        for id in 0..self.partitions.len() {
+            let Some(partition) = &mut self.partitions[id] else { continue };
             partition.tick(now);
+            // What is overdue is answered now; nothing else may ever happen in the partition.
+            self.drain(PartitionId(id as u16));
         }
     }
 }

@@ -145,6 +145,8 @@ pub(super) enum LoadState {
 pub(super) struct Held {
     pub(super) gateway: GatewayId,
     pub(super) message: ToRouter,
+    /// When it came.
+    pub(super) asked_at: Moment,
     /// The store was asked for its idempotency key and did not know it.
     pub(super) key_is_new: bool,
 }

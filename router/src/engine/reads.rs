@@ -21,7 +21,7 @@ use protocol::link::{
     Answer, GatewayId, HistoryRequest, Position, Publication, ReplyTo, Request, StoreAnswer,
     StoreQuestion, SubscribeRequest, ToRouter,
 };
-use protocol::time::Now;
+use protocol::time::{Moment, Now};
 
 use super::channel::Channel;
 use super::durable::{Held, LoadState, bounds};
@@ -173,7 +173,7 @@ impl Partition {
         );
         let Some(durable) = &mut self.channel_at(index).durable else { return Some(message) };
         if !waits || (durable.state == LoadState::Loaded && durable.held.is_empty()) {
-            let held = Held { gateway, message, key_is_new: false };
+            let held = Held { gateway, message, asked_at: now.moment, key_is_new: false };
             return self.check_key(index, held).map(|held| held.message);
         }
         let is_final = matches!(message.request, Request::Unsubscribe { .. });
@@ -184,7 +184,8 @@ impl Partition {
             self.refuse(gateway, message, ErrorCode::TooManyRequests);
             return None;
         }
-        durable.held.push_back(Held { gateway, message, key_is_new: false });
+        let held = Held { gateway, message, asked_at: now.moment, key_is_new: false };
+        durable.held.push_back(held);
         if durable.state == LoadState::Unloaded {
             durable.state = LoadState::Loading;
             let question = StoreQuestion::Newest {
@@ -284,6 +285,46 @@ impl Partition {
                 }
                 _ => self.refuse(gateway, message, ErrorCode::Internal),
             }
+        }
+    }
+
+    /// Refuses what waited too long for a store that does not answer, as for a log that does not.
+    pub(super) fn refuse_overdue(&mut self, now: Moment) {
+        let Some(log) = &self.log else { return };
+        let reads = log.reads.waiting.values();
+        let holding = reads.filter(|read| matches!(read.purpose, Purpose::Load | Purpose::Key));
+        let mut channels: Vec<usize> = holding.map(|read| read.channel).collect();
+        channels.sort_unstable();
+        for index in channels {
+            let durable = self.channel_at(index).durable.as_mut().expect("it has a read");
+            // In a loaded channel, the store's answer is about the request in front, which keeps
+            // its place: its key may turn out to be known.
+            let keeps_front = durable.state == LoadState::Loaded;
+            let mut overdue = std::collections::VecDeque::new();
+            let mut held = std::mem::take(&mut durable.held);
+            if keeps_front && let Some(front) = held.front_mut() {
+                let is_overdue = now.since(front.asked_at) >= limits::PUBLISH_TIMEOUT;
+                if is_overdue && front.message.reply_to != ReplyTo::Nobody {
+                    let silent = ReplyTo::Nobody;
+                    let reply_to = std::mem::replace(&mut front.message.reply_to, silent);
+                    let (gateway, name) = (front.gateway, front.message.channel.clone());
+                    self.counters.log_overdue += 1;
+                    self.reply(gateway, name, reply_to, Err(ErrorCode::Internal));
+                }
+            }
+            let mut kept = std::collections::VecDeque::with_capacity(held.len());
+            for (place, one) in held.into_iter().enumerate() {
+                let is_final = matches!(one.message.request, Request::Unsubscribe { .. });
+                let stays = is_final || (keeps_front && place == 0);
+                if stays || now.since(one.asked_at) < limits::PUBLISH_TIMEOUT {
+                    kept.push_back(one);
+                } else {
+                    overdue.push_back(one);
+                }
+            }
+            self.counters.log_overdue += overdue.len() as u64;
+            self.channel_at(index).durable.as_mut().expect("it has a read").held = kept;
+            self.refuse_held(overdue);
         }
     }
 
