@@ -290,6 +290,9 @@ impl GatewayShard {
             self.fail(id, command, error, now);
         } else if is_pushed {
             self.count_refused_subscribe(SubscribeRefusal::Router);
+        } else if error.temporary() {
+            // Its session would lack the channel for good; it comes back and asks again.
+            self.close(id, CloseReason::InternalError, now);
         } else {
             self.on_connect_subscription(id, channel, None, now);
         }
@@ -546,6 +549,13 @@ impl GatewayShard {
             }
             UserCommand::Unsubscribe { channel, client } if is_meant(client) => {
                 let all = channel.is_empty();
+                if let Some(pending) = session.pending.as_deref_mut() {
+                    // What was asked for before `connect` was answered ends as well.
+                    pending.commands.retain(|held| match held {
+                        UserCommand::Subscribe { channel: held, .. } => !all && held != channel,
+                        _ => true,
+                    });
+                }
                 let named = self.channels.find(channel);
                 let Some(session) = self.session(id) else { return };
                 let ends = session.subscriptions.iter().map(|subscription| subscription.channel);

@@ -234,6 +234,10 @@ impl<F: Files> Journal<F> {
 
     /// A batch is synced: tells everybody.
     fn settle(&mut self, entries: &[Append]) {
+        // Before the follower may read them: nothing is stored that does not show as synced.
+        for entry in entries {
+            self.shared.board.set_synced(entry.partition, entry.sequence);
+        }
         let end = self.writer.synced();
         {
             let mut spans = self.shared.spans();
@@ -249,9 +253,6 @@ impl<F: Files> Journal<F> {
                     end: end.end,
                 }),
             }
-        }
-        for entry in entries {
-            self.shared.board.set_synced(entry.partition, entry.sequence);
         }
         self.shared.synced_entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
         if !entries.is_empty() {

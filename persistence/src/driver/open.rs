@@ -324,9 +324,10 @@ pub(super) fn prepare(
     }
     shared.recover(replayed.entry_bytes);
     shared.set_checkpoint(with.checkpoint);
-    shared.synced_entries.store(replayed.entries.len() as u64, Ordering::Relaxed);
     shared.spans().extend(replayed.spans.iter().copied());
     let proven = replayed.entries.len() - replayed.unproven;
+    // The others are written, and counted, again.
+    shared.synced_entries.store(proven as u64, Ordering::Relaxed);
     let unproven = replayed.entries[proven..].iter().map(|entry| {
         let mut body = Vec::new();
         record::encode(entry, &mut body);

@@ -6,11 +6,12 @@
 //! Invariant: to one target, nothing overtakes what waits in `overflow`.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use gateway::driver::{Incoming, Uplink};
 use gateway::engine::ToPeer;
 use protocol::client::ErrorCode;
-use protocol::ids::{PartitionId, ShardId, partition_of};
+use protocol::ids::{ConnectionId, PartitionId, ShardId, partition_of};
 use protocol::link::{Answer, FromRouter, GatewayId, LogEntry, ReplyTo, Request, ToRouter};
 use protocol::time::{Moment, Now};
 use router::engine::{Action, Counters, Partition};
@@ -81,6 +82,9 @@ pub struct LocalBus {
     /// By number; `None` where another shard is the host.
     partitions: Vec<Option<Partition>>,
     incoming: VecDeque<Incoming>,
+    /// Subscriptions in `incoming` that were refused: no partition knows them, so that their end is
+    /// not sent either.
+    refused: HashMap<(ConnectionId, Arc<str>), u32>,
     overflow: Vec<VecDeque<ShardMessage>>,
     calls: Inbox<RouterCall>,
     waiting: Waiting,
@@ -124,6 +128,7 @@ impl LocalBus {
             partitions_count,
             partitions,
             incoming: VecDeque::new(),
+            refused: HashMap::new(),
             overflow: (0..shards_count).map(|_| VecDeque::new()).collect(),
             calls,
             waiting: Waiting::default(),
@@ -258,6 +263,20 @@ impl LocalBus {
         }
     }
 
+    /// True if the subscription was refused, and nobody has heard of that yet.
+    fn forget_refused(&mut self, connection: ConnectionId, channel: &Arc<str>) -> bool {
+        if self.refused.is_empty() {
+            return false;
+        }
+        let subscription = (connection, channel.clone());
+        let Some(count) = self.refused.get_mut(&subscription) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.refused.remove(&subscription);
+        }
+        true
+    }
+
     /// Tells gateways that were left behind, once their lanes have room.
     fn room_again(&mut self) {
         for target in 0..self.overflow.len() {
@@ -347,7 +366,16 @@ impl Uplink for LocalBus {
             Request::Subscribe(_) => waiting.len() >= OVERFLOW_MAX,
             _ => self.incoming.len() >= INCOMING_MAX,
         };
+        if let Request::Unsubscribe { connection } = message.request
+            && self.forget_refused(connection, &message.channel)
+        {
+            return;
+        }
         if is_full {
+            if let Request::Subscribe(subscribe) = &message.request {
+                let subscription = (subscribe.connection, message.channel.clone());
+                *self.refused.entry(subscription).or_default() += 1;
+            }
             return self.incoming.push_back(Incoming::Refused(message));
         }
         if target == self.endpoint.shard() {
@@ -381,7 +409,13 @@ impl Uplink for LocalBus {
     }
 
     fn receive(&mut self) -> Option<Incoming> {
-        self.incoming.pop_front()
+        let incoming = self.incoming.pop_front()?;
+        if let Incoming::Refused(ToRouter { channel, request: Request::Subscribe(asked), .. }) =
+            &incoming
+        {
+            self.forget_refused(asked.connection, channel);
+        }
+        Some(incoming)
     }
 
     fn flush(&mut self) {

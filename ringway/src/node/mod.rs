@@ -75,7 +75,9 @@ pub struct Node {
     pub address: SocketAddr,
     /// Its shards, by number.
     pub shards: Vec<ShardHandle>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
+    /// How each shard ended.
+    ended: mpsc::Receiver<io::Result<()>>,
 }
 
 /// Why a node did not start: a sentence for the operator.
@@ -124,15 +126,17 @@ impl Node {
             drained_count: AtomicUsize::new(0),
         });
         let (ready, started) = mpsc::channel();
+        let (ends, ended) = mpsc::channel();
         let mut threads = Vec::with_capacity(count);
         let parts = listeners.into_iter().zip(endpoints).zip(bells).zip(shards.clone());
         for (index, (((listener, endpoint), bell), handle)) in parts.enumerate() {
             let listener = Some(listener);
             let birth = Birth { shard: ShardId(index as u8), listener, endpoint, bell, handle };
             let (shared, ready) = (shared.clone(), ready.clone());
+            let end = End(ends.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{index}"))
-                .spawn(move || run_shard(birth, &shared, &ready))
+                .spawn(move || end.tell(run_shard(birth, &shared, &ready)))
                 .map_err(|error| StartError(format!("no thread for shard {index}: {error}")))?;
             threads.push(thread);
         }
@@ -144,20 +148,22 @@ impl Node {
                 Err(_) => return Err(StartError("a shard ended while starting".to_owned())),
             }
         }
-        Ok(Self { address, shards, threads })
+        Ok(Self { address, shards, threads, ended })
     }
 
-    /// Waits until every shard has ended.
+    /// Waits until every shard has ended, or one of them with an error: without its partitions
+    /// the others serve half of the channels.
     ///
     /// # Errors
     ///
     /// A ring failed, or a shard panicked.
     pub fn join(self) -> io::Result<()> {
+        for _ in &self.threads {
+            let lost = || io::Error::other("a shard is lost");
+            self.ended.recv().map_err(|_| lost())??;
+        }
         for thread in self.threads {
-            match thread.join() {
-                Ok(ended) => ended?,
-                Err(_) => return Err(io::Error::other("a shard panicked")),
-            }
+            thread.join().map_err(|_| io::Error::other("a shard panicked"))?;
         }
         Ok(())
     }
@@ -205,6 +211,24 @@ impl<S> Shared<S> {
             self.bells.iter().for_each(Bell::ring);
         }
         self.drained_count.load(Ordering::Acquire) == self.bells.len()
+    }
+}
+
+/// Tells how a shard ended, also when it panics.
+struct End(mpsc::Sender<io::Result<()>>);
+
+impl End {
+    fn tell(self, end: io::Result<()>) {
+        // Nobody listens to a node that did not start.
+        let _ = self.0.send(end);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.0.send(Err(io::Error::other("a shard panicked")));
+        }
     }
 }
 

@@ -211,20 +211,29 @@ async fn until_told_to_end(
     let drain = reloading.settings.drain;
     let timeout = reloading.settings.shutdown_timeout;
     tracing::info!(drain_seconds = drain.as_secs_f64(), "shutting down: clients are sent away");
-    for shard in &shards {
-        deliver(&shard.gateway, Control::Drain(drain)).await;
-    }
+    // A shard that takes nothing must not keep the others, or the operator, from ending.
+    tokio::spawn(async move {
+        for shard in &shards {
+            deliver(&shard.gateway, Control::Drain(drain)).await;
+        }
+    });
+    let persistence = reloading.persistence.take();
+    let end = async {
+        tokio::select! {
+            result = &mut ended => {
+                close(persistence).await;
+                tracing::info!("shut down");
+                end_of(result)
+            }
+            () = tokio::time::sleep(timeout) => {
+                tracing::warn!("clients are left after shutdown.timeout; ending without them");
+                close(persistence).await;
+                std::process::exit(0);
+            }
+        }
+    };
     tokio::select! {
-        result = &mut ended => {
-            close(reloading.persistence).await;
-            tracing::info!("shut down");
-            end_of(result)
-        }
-        () = tokio::time::sleep(timeout) => {
-            tracing::warn!("clients are left after shutdown.timeout; ending without them");
-            close(reloading.persistence).await;
-            std::process::exit(0);
-        }
+        result = end => result,
         _ = terminate.recv() => std::process::exit(1),
         _ = interrupt.recv() => std::process::exit(1),
     }

@@ -25,6 +25,7 @@ use protocol::link::{
 use protocol::time::{Moment, Now};
 
 use super::history::Bounds;
+use super::idempotency::KeyTime;
 use super::partition::{Action, Partition};
 use super::reads::Reads;
 use crate::limits;
@@ -228,6 +229,13 @@ impl Partition {
                 self.counters.repeats += 1;
                 return self.wait_too(sequence, gateway, reply_to);
             }
+            let log = self.log_mut();
+            let (stored, pending_count) = (log.progress.stored, log.keys_pending.len());
+            if !self.keys.has_room(pending_count, stored) {
+                // A key that neither memory nor the store knew would count twice.
+                self.counters.log_refused += 1;
+                return self.reply(gateway, name, reply_to, Err(ErrorCode::TooManyRequests));
+            }
         }
         let durable = self.channel_at(index).durable.as_mut().expect("checked by the caller");
         let offset = durable.offset_next;
@@ -250,14 +258,18 @@ impl Partition {
 
     /// A repeat of a publication that is on its way is answered with it.
     fn wait_too(&mut self, sequence: u64, gateway: GatewayId, reply_to: ReplyTo) {
-        let entry = self.log_mut().entry_mut(sequence);
+        let log = self.log_mut();
+        // Whoever waited for it has been told that it takes too long, and nobody looks again.
+        let is_overdue = sequence < log.deadlines_from;
+        let entry = log.entry_mut(sequence);
         let index = entry.channel;
         let pending = entry.pending.as_mut().expect("a pending key names a pending entry");
-        if pending.waiters.len() < limits::REPEATS_WAITING_MAX {
+        if !is_overdue && pending.waiters.len() < limits::REPEATS_WAITING_MAX {
             return pending.waiters.push((gateway, reply_to));
         }
         let name = self.channel_at(index).name.clone();
-        self.reply(gateway, name, reply_to, Err(ErrorCode::TooManyRequests));
+        let error = if is_overdue { ErrorCode::Internal } else { ErrorCode::TooManyRequests };
+        self.reply(gateway, name, reply_to, Err(error));
     }
 
     /// Forgets the history of a durable channel that is loaded: with what is on its way.
@@ -367,7 +379,8 @@ impl Partition {
                 if let Some(key) = pending.key {
                     self.log_mut().keys_pending.remove(&(name.clone(), key.clone()));
                     let age = now.unix_ms.saturating_sub(publication.time_ms);
-                    self.keys.remember(name.clone(), &key, position.clone(), (now.moment, age));
+                    let at = KeyTime { now: now.moment, age_ms: age, sequence };
+                    self.keys.remember(name.clone(), &key, position.clone(), at);
                 }
                 Answer::Published(position)
             }

@@ -14,10 +14,21 @@ use crate::limits::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_TTL};
 
 type Key = (Arc<str>, Box<str>);
 
+/// When a key was taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct KeyTime {
+    pub(super) now: Moment,
+    /// How long before that.
+    pub(super) age_ms: u64,
+    /// The log entry that has it; zero if none has.
+    pub(super) sequence: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct IdempotencyKeys {
     results: HashMap<Key, Position, foldhash::fast::RandomState>,
-    order: VecDeque<(Moment, Key)>,
+    /// With the sequence of the log entry that has the key; zero if none has.
+    order: VecDeque<(Moment, Key, u64)>,
     forgotten_early: u64,
     /// Until then there may be keys that are remembered elsewhere and not here.
     incomplete_until: Option<Moment>,
@@ -34,19 +45,26 @@ impl IdempotencyKeys {
         channel: Arc<str>,
         key: &str,
         position: Position,
-        (now, age_ms): (Moment, u64),
+        at: KeyTime,
     ) {
         if self.order.len() >= IDEMPOTENCY_KEYS_MAX {
-            if let Some((since, _)) = self.order.front() {
+            if let Some((since, ..)) = self.order.front() {
                 self.incomplete_until = self.incomplete_until.max(Some(*since + IDEMPOTENCY_TTL));
             }
             self.forget_oldest();
             self.forgotten_early += 1;
         }
         let key = (channel, Box::from(key));
-        let since = Moment::from_millis(now.as_millis().saturating_sub(age_ms));
-        self.order.push_back((since, key.clone()));
+        let since = Moment::from_millis(at.now.as_millis().saturating_sub(at.age_ms));
+        self.order.push_back((since, key.clone(), at.sequence));
         self.results.insert(key, position);
+    }
+
+    /// Can another key be remembered, beside `pending_count` that will be, without forgetting one
+    /// that the store does not have?
+    pub(super) fn has_room(&self, pending_count: usize, stored: u64) -> bool {
+        let beyond = (self.order.len() + pending_count + 1).saturating_sub(IDEMPOTENCY_KEYS_MAX);
+        beyond == 0 || self.order.get(beyond - 1).is_some_and(|(.., last)| *last <= stored)
     }
 
     /// True if a key that is not here is new. From the first question on, because an earlier run
@@ -58,13 +76,13 @@ impl IdempotencyKeys {
     /// Forgets what is older than [`IDEMPOTENCY_TTL`].
     pub(super) fn expire(&mut self, now: Moment) {
         let is_old = |since: Moment| now.since(since) >= IDEMPOTENCY_TTL;
-        while self.order.front().is_some_and(|(since, _)| is_old(*since)) {
+        while self.order.front().is_some_and(|(since, ..)| is_old(*since)) {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, key)) = self.order.pop_front() {
+        if let Some((_, key, _)) = self.order.pop_front() {
             self.results.remove(&key);
         }
     }
@@ -89,7 +107,7 @@ mod tests {
         let mut keys = IdempotencyKeys::default();
         let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
         let position = Position { offset: 7, epoch: "e".into() };
-        keys.remember(one.clone(), "k", position.clone(), (Moment::ZERO, 0));
+        keys.remember(one.clone(), "k", position.clone(), KeyTime::default());
         assert_eq!(keys.find(&one, "k"), Some(&position));
         assert_eq!(keys.find(&other, "k"), None);
         keys.expire(Moment::ZERO + (IDEMPOTENCY_TTL - Duration::from_millis(1)));
@@ -111,7 +129,7 @@ mod tests {
         let channel: Arc<str> = "c".into();
         for number in 0..=IDEMPOTENCY_KEYS_MAX {
             let key = number.to_string();
-            keys.remember(channel.clone(), &key, Position::default(), (Moment::ZERO, 0));
+            keys.remember(channel.clone(), &key, Position::default(), KeyTime::default());
         }
         assert_eq!(keys.results.len(), IDEMPOTENCY_KEYS_MAX);
         assert_eq!(keys.forgotten_early(), 1);

@@ -22,7 +22,7 @@ use protocol::time::{Moment, Now};
 
 use super::channel::Channel;
 use super::durable::{DurableChannel, LoadState, Log, bounds};
-use super::idempotency::IdempotencyKeys;
+use super::idempotency::{IdempotencyKeys, KeyTime};
 use super::interest::Lag;
 use super::presence::Entry;
 use super::reads::{Missing, bytes_of, missing};
@@ -368,7 +368,8 @@ impl Partition {
         let position = self.append(name, options, keeps, &request, now)?;
         self.counters.publications += 1;
         if let Some(key) = request.idempotency_key {
-            self.keys.remember(name.clone(), &key, position.clone(), (now.moment, 0));
+            let at = KeyTime { now: now.moment, age_ms: 0, sequence: 0 };
+            self.keys.remember(name.clone(), &key, position.clone(), at);
         }
         Ok(position)
     }
@@ -470,7 +471,10 @@ impl Partition {
         channel.used_at = now.moment;
         channel.interest.add(gateway);
         let answer = Subscribed {
-            position: if has_history { channel.position.clone() } else { Position::default() },
+            position: match has_history || channel.durable.is_some() {
+                true => channel.position.clone(),
+                false => Position::default(),
+            },
             was_recovering: request.recover.is_some(),
             recovered: recovered.is_some(),
             publications: recovered.unwrap_or_default(),
@@ -623,6 +627,9 @@ impl Partition {
     /// both, so that it begins a new epoch; offsets go on, because gateways know them.
     pub(super) fn settle_durability(&mut self, index: usize, wants: bool) {
         let channel = self.channel_at(index);
+        if channel.durable.is_some() == wants {
+            return;
+        }
         let durable = match (&channel.durable, wants) {
             (None, true) => {
                 let offset = channel.position.offset;
@@ -641,6 +648,11 @@ impl Partition {
         let epoch = self.next_epoch();
         self.channel_at(index).position.epoch = epoch;
         self.counters.window_bytes = self.counters.window_bytes.saturating_sub(bytes);
+        if wants && self.log_takes() {
+            // The store may know the channel under an epoch from before, which must not come back.
+            let reply_to = ReplyTo::Nobody;
+            self.remove_durable_history(GatewayId::default(), index, reply_to, self.now);
+        }
     }
 
     /// An epoch that no channel of this partition has had: SplitMix64, written in base 32.

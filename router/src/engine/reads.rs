@@ -159,8 +159,8 @@ impl Partition {
             }
             None => return Some(message),
         };
-        if makes && options.is_some_and(ChannelOptions::has_history) {
-            self.settle_durability(index, options.is_some_and(|options| self.is_durable(options)));
+        if makes && let Some(options) = options {
+            self.settle_durability(index, self.is_durable(options));
         }
         let waits = matches!(
             message.request,
@@ -219,7 +219,7 @@ impl Partition {
 
     /// Takes up what waited, until something has to wait again.
     fn resume(&mut self, index: usize, now: Now) {
-        for _ in 0..=limits::HELD_PER_CHANNEL_MAX {
+        loop {
             let durable = self.channel_at(index).durable.as_mut().expect("it had a read");
             let Some(held) = durable.held.pop_front() else { return };
             let Some(held) = self.check_key(index, held) else { return };

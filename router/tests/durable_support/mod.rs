@@ -224,6 +224,7 @@ impl Bench {
             }
             if position.as_ref().is_some_and(|known| known.epoch != entry.epoch) {
                 rows.clear();
+                position = None;
             }
             match &entry.change {
                 LogChange::Published { publication, .. } => {
