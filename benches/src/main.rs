@@ -5,6 +5,7 @@
 //! how busy its own core was: a load source near 100 % measured itself.
 
 mod clients;
+mod durable;
 mod modes;
 mod wire;
 
@@ -78,6 +79,24 @@ enum Mode {
         #[arg(long)]
         bystander: Option<String>,
     },
+    /// Clients publish into durable channels; an acknowledgement says that it is on disk.
+    Durable {
+        /// Publications that each client leaves unanswered.
+        #[arg(long, default_value_t = 32)]
+        depth: usize,
+        /// Publications per second of all clients; 0: as many as are answered.
+        #[arg(long, default_value_t = 0)]
+        rate: u64,
+        /// Bytes of payload.
+        #[arg(long, default_value_t = 100)]
+        bytes: usize,
+        /// Seconds to measure.
+        #[arg(long, default_value_t = 60.0)]
+        seconds: f64,
+        /// The namespace of the channels, one for each client.
+        #[arg(long, default_value = "log")]
+        channel: String,
+    },
     /// Clients connect, say one thing, and stay.
     Idle {
         /// What the peers speak.
@@ -111,6 +130,11 @@ fn main() {
         Mode::Fanout { dialect, outstanding, rounds, channel, bystander } => {
             let fanout = modes::Fanout { dialect, outstanding, rounds, channel, bystander };
             modes::fanout(&target, &fanout)
+        }
+        Mode::Durable { depth, rate, bytes, seconds, channel } => {
+            let time = Duration::from_secs_f64(seconds.clamp(0.1, 600.0));
+            let settings = durable::Durable { depth, rate, bytes, time, channel };
+            durable::durable(&target, &settings)
         }
         Mode::Idle { dialect, path, hold } => {
             let hold = Duration::from_secs_f64(hold.clamp(0.0, 600.0));

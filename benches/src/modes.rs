@@ -41,15 +41,15 @@ fn cpu_ns(pid: u32) -> u64 {
 }
 
 /// CPU use of both sides since a moment.
-struct Usage {
-    since: Instant,
+pub(crate) struct Usage {
+    pub(crate) since: Instant,
     server_pid: Option<u32>,
     server_ns: u64,
     own_ns: u64,
 }
 
 impl Usage {
-    fn start(server_pid: Option<u32>) -> Self {
+    pub(crate) fn start(server_pid: Option<u32>) -> Self {
         Self {
             since: Instant::now(),
             server_pid,
@@ -58,7 +58,7 @@ impl Usage {
         }
     }
 
-    fn report(&self, events: u64) -> Value {
+    pub(crate) fn report(&self, events: u64) -> Value {
         let elapsed = self.since.elapsed().as_nanos() as f64;
         let server = self.server_pid.map(|pid| (cpu_ns(pid) - self.server_ns) as f64);
         let own = (cpu_ns(std::process::id()) - self.own_ns) as f64;
@@ -70,18 +70,18 @@ impl Usage {
     }
 }
 
-fn merge(mut report: Value, more: Value) -> Value {
+pub(crate) fn merge(mut report: Value, more: Value) -> Value {
     if let (Some(report), Value::Object(more)) = (report.as_object_mut(), more) {
         report.extend(more);
     }
     report
 }
 
-fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order")
 }
 
-fn quantiles(histogram: &Histogram<u64>) -> Value {
+pub(crate) fn quantiles(histogram: &Histogram<u64>) -> Value {
     json!({
         "p50_us": histogram.value_at_quantile(0.5),
         "p99_us": histogram.value_at_quantile(0.99),

@@ -29,7 +29,10 @@ pub use driver::journal::{Journal, Turn};
 pub use driver::open::{
     JournalIo, OpenError, Opened, Persistence, PersistenceOptions, Recovered, open,
 };
-pub use driver::reader::{OnAnswer, StoreReader};
+pub use driver::reader::{AskedStore, OnAnswer, StoreReader};
 pub use driver::replaying::{ReadError, ReadJournal, TornTail, read_journal};
 pub use driver::shared::{Clock, wall_clock};
-pub use driver::simulating::{JournalOptions, OpenJournalError, OpenedJournal, open_journal};
+pub use driver::simulating::{
+    JournalOptions, JournalParts, OpenJournalError, OpenedJournal, SteppedFollower,
+    SteppedQuestions, open_journal,
+};

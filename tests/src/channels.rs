@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::channels::{ChannelOptions, Namespaces, SlowConsumer};
+use protocol::channels::{ChannelOptions, Durability, Namespaces, SlowConsumer};
 
 /// One channel.
 #[derive(Clone, Debug)]
@@ -19,6 +19,11 @@ impl Channel {
     /// Does it count offsets?
     pub fn has_history(&self) -> bool {
         self.options.has_history()
+    }
+
+    /// Is it in log or store?
+    pub fn is_durable(&self) -> bool {
+        self.options.is_durable()
     }
 
     /// Does it tell who comes and goes?
@@ -48,9 +53,9 @@ fn recoverable(history_size: u32, history_ttl_s: u64) -> ChannelOptions {
 }
 
 /// Channels that a client shares with others. Personal ones follow, by user.
-const SHARED: [&str; 10] = [
+const SHARED: [&str; 14] = [
     "room:a", "room:b", "brief:a", "short:a", "plain:a", "plain:b", "newest:a", "skip:a", "skip:b",
-    "room:c",
+    "room:c", "log:a", "log:b", "store:a", "store:b",
 ];
 /// The namespace of personal channels.
 pub const PERSONAL: &str = "me";
@@ -71,6 +76,9 @@ pub fn namespaces() -> Arc<Namespaces> {
         ("plain", open()),
         ("newest", with(SlowConsumer::Conflate, open())),
         ("skip", with(SlowConsumer::Drop, recoverable(50, 300))),
+        // More than a durable channel keeps in memory, so that the store is asked.
+        ("log", ChannelOptions { durability: Durability::Log, ..recoverable(400, 300) }),
+        ("store", ChannelOptions { durability: Durability::Store, ..recoverable(60, 300) }),
         (PERSONAL, recoverable(50, 300)),
     ];
     let named = named.into_iter().map(|(name, options)| (name.to_owned(), options));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Everything that a simulation must have met.
-pub const KINDS: [&str; 28] = [
+pub const KINDS: [&str; 43] = [
     "shard stalled",
     "lane refused a publication to a shard",
     "lane refused a command to a partition",
@@ -32,6 +32,21 @@ pub const KINDS: [&str; 28] = [
     "unsubscribed by the API",
     "publication by the API",
     "command behind an unanswered connect",
+    "node killed",
+    "power cut",
+    "torn tail cut",
+    "entries replayed",
+    "write or sync of the journal failed",
+    "disk silent",
+    "disk stopped or full",
+    "log without room",
+    "durable publication not confirmed",
+    "store silent",
+    "store failed to commit",
+    "store failed to answer",
+    "store answered late",
+    "publication under a key, again",
+    "durable channel not available",
 ];
 
 /// What faults lead to only in a corner: here the overflow has to hit a channel with

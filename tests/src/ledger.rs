@@ -12,6 +12,7 @@ use protocol::time::Moment;
 
 use crate::channels::Channels;
 use crate::clock::SimClock;
+use crate::durable::Durable;
 use crate::faults::Faults;
 
 /// A place in a channel, as a client remembers it.
@@ -65,6 +66,7 @@ pub struct Ledger {
     pub is_draining: bool,
     /// Is everything told as it happens?
     pub is_told: bool,
+    pub(crate) durable: Durable,
     clock: SimClock,
     issued: Vec<Issued>,
     contents: BTreeMap<(usize, Place), usize>,
@@ -83,6 +85,7 @@ impl Ledger {
             calm_since: Moment::ZERO,
             is_draining: false,
             is_told: false,
+            durable: Durable::default(),
             clock,
             issued: Vec::new(),
             contents: BTreeMap::new(),
@@ -176,12 +179,15 @@ impl Ledger {
             self.violated(|| format!("{name}: {number} was refused and delivered"));
         }
         if offset > 0 {
-            self.place(channel, Place { epoch: epoch.to_owned(), offset }, number);
+            let place = Place { epoch: epoch.to_owned(), offset };
+            self.check_shown(channel, &place, number);
+            self.place(channel, place, number);
         }
         Some(number)
     }
 
-    fn place(&mut self, channel: usize, place: Place, number: usize) {
+    /// A publication is at a place, for ever.
+    pub(crate) fn place(&mut self, channel: usize, place: Place, number: usize) {
         let name = self.channels.at(channel).name.clone();
         let known = *self.contents.entry((channel, place.clone())).or_insert(number);
         if known != number {
@@ -201,7 +207,7 @@ impl Ledger {
         if since.epoch != top.epoch || since.offset > top.offset {
             return false;
         }
-        if missing > u64::from(options.history_size) {
+        if missing > u64::from(options.history_size).min(RECOVERY_FITS) {
             return false;
         }
         (since.offset + 1..=top.offset).all(|offset| {
@@ -235,10 +241,13 @@ impl Ledger {
     }
 }
 
+/// So many publications fit the budget of every client.
+const RECOVERY_FITS: u64 = 50;
 /// Time in which clients may feel what was before the calm.
 const CATCHING_UP: Duration = Duration::from_secs(8);
 
-fn number_in(payload: &[u8]) -> Option<usize> {
+/// The number of a publication, from its payload.
+pub(crate) fn number_in(payload: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(payload).ok()?;
     let digits = text.strip_prefix("{\"n\":")?.split(',').next()?;
     digits.parse().ok()

@@ -226,6 +226,20 @@ impl Network {
         self.sockets[id.0].inbound.is_empty()
     }
 
+    /// The server is gone, with everything that it had; another one listens.
+    pub(crate) fn restart_server(&mut self) {
+        for index in 0..self.sockets.len() {
+            let socket = &mut self.sockets[index];
+            if !socket.server_gone {
+                socket.server_gone = true;
+                socket.outbound_end.get_or_insert(End::Reset);
+            }
+            socket.inbound.clear();
+            socket.outgoing = None;
+        }
+        self.backlogs.iter_mut().for_each(|backlog| *backlog = Some(VecDeque::new()));
+    }
+
     pub(crate) fn stop_listening(&mut self, shard: usize) {
         for id in self.backlogs[shard].take().unwrap_or_default() {
             self.refuse(id);

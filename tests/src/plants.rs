@@ -3,13 +3,18 @@
 //!
 //! Nothing in the server knows of them: they are wrapped around its uplink and its ring.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use gateway::driver::{Incoming, Uplink};
 use gateway::engine::ToPeer;
 use protocol::ids::{ConnectionId, ShardId, Slot};
-use protocol::link::{Content, FromRouter, Publication, ToRouter};
+use protocol::link::{
+    Answer, Content, FromRouter, LogChange, LogEntry, Position, Publication, ReplyTo, Request,
+    RouterReply, ToRouter,
+};
 use protocol::time::{Moment, Now};
 use shard::{Chunk, Completion, Io, SendBuffer, Wait};
 
@@ -34,6 +39,27 @@ pub enum Plant {
     DoubleLeave,
     /// A shard is told other content for an offset than others.
     ReusedOffset,
+    /// A durable publication is acknowledged before it is synced.
+    AcknowledgedEarly,
+    /// A durable publication is delivered before it is synced.
+    DeliveredEarly,
+    /// The store says that it has rows which it does not have yet.
+    CheckpointAhead,
+}
+
+/// Publications that are delivered although their log does not have them. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Early(Rc<RefCell<VecDeque<Incoming>>>);
+
+impl Early {
+    /// An entry was handed to the log.
+    pub fn appended(&self, entry: &LogEntry) {
+        if let LogChange::Published { publication, .. } = &entry.change {
+            let (channel, publication) = (entry.channel.clone(), publication.clone());
+            let early = FromRouter::Publication { channel, publication };
+            self.0.borrow_mut().push_back(Incoming::FromRouter(early));
+        }
+    }
 }
 
 /// One in so many chances is taken.
@@ -46,6 +72,7 @@ pub struct PlantedUplink<U> {
     plant: Option<Plant>,
     random: Random,
     queue: VecDeque<Incoming>,
+    early: Early,
     held: Option<(Arc<str>, Arc<Publication>)>,
     earlier: BTreeMap<Arc<str>, Arc<Publication>>,
 }
@@ -53,7 +80,37 @@ pub struct PlantedUplink<U> {
 impl<U: Uplink> PlantedUplink<U> {
     /// `inner`, with `plant`.
     pub fn new(inner: U, plant: Option<Plant>, random: Random) -> Self {
-        Self { inner, plant, random, queue: VecDeque::new(), held: None, earlier: BTreeMap::new() }
+        Self {
+            inner,
+            plant,
+            random,
+            queue: VecDeque::new(),
+            early: Early::default(),
+            held: None,
+            earlier: BTreeMap::new(),
+        }
+    }
+
+    /// With publications that come before their time.
+    pub fn with_early(mut self, early: Early) -> Self {
+        self.early = early;
+        self
+    }
+
+    /// Acknowledges at once what the log does not have.
+    fn acknowledge(&mut self, message: &mut ToRouter) {
+        let Request::Publish(_) = message.request else { return };
+        let is_durable = ["log:", "store:"].iter().any(|name| message.channel.starts_with(name));
+        if !is_durable || message.reply_to == ReplyTo::Nobody {
+            return;
+        }
+        let position = Position { offset: 1, epoch: "early".into() };
+        let reply = RouterReply {
+            channel: message.channel.clone(),
+            reply_to: std::mem::replace(&mut message.reply_to, ReplyTo::Nobody),
+            result: Ok(Answer::Published(position)),
+        };
+        self.queue.push_back(Incoming::FromRouter(FromRouter::Reply(Box::new(reply))));
     }
 
     fn alter(&mut self, plant: Plant, incoming: Incoming) -> Option<Incoming> {
@@ -119,7 +176,10 @@ impl<U: Uplink> PlantedUplink<U> {
 }
 
 impl<U: Uplink> Uplink for PlantedUplink<U> {
-    fn to_router(&mut self, message: ToRouter, now: Now) {
+    fn to_router(&mut self, mut message: ToRouter, now: Now) {
+        if self.plant == Some(Plant::AcknowledgedEarly) {
+            self.acknowledge(&mut message);
+        }
         self.inner.to_router(message, now);
     }
 
@@ -134,7 +194,8 @@ impl<U: Uplink> Uplink for PlantedUplink<U> {
     fn receive(&mut self) -> Option<Incoming> {
         let Some(plant) = self.plant else { return self.inner.receive() };
         loop {
-            if let Some(queued) = self.queue.pop_front() {
+            let early = self.early.0.borrow_mut().pop_front();
+            if let Some(queued) = early.or_else(|| self.queue.pop_front()) {
                 return Some(queued);
             }
             let incoming = self.inner.receive()?;
@@ -152,7 +213,7 @@ impl<U: Uplink> Uplink for PlantedUplink<U> {
     }
 
     fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.inner.has_work()
+        !self.queue.is_empty() || !self.early.0.borrow().is_empty() || self.inner.has_work()
     }
 
     fn lane_depth(&self) -> usize {

@@ -29,6 +29,7 @@ impl World {
         self.check_presence();
         self.check_counters();
         self.check_delivery();
+        self.check_log();
         self.ledger.borrow_mut().check_order();
         self.count_lanes();
         if self.random.chance(1, 3) {
@@ -203,6 +204,20 @@ impl World {
                 self.violated(|| format!("{name}: one publication, {before:?} became {after:?}"));
             }
         }
+    }
+
+    /// Everything durable is stored, and under keys acknowledged.
+    fn check_log(&mut self) {
+        for _ in 0..2 {
+            self.ask_keyed_again();
+            self.pass(DELIVERY);
+        }
+        self.ask_keyed_again();
+        let count = self.keyed_count();
+        if count > 0 {
+            self.violated(|| format!("{count} publications under keys are not acknowledged"));
+        }
+        self.ledger.borrow_mut().check_store_follows();
     }
 
     fn publications_seen(&self, channel: usize) -> BTreeMap<String, u64> {

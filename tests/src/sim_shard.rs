@@ -1,5 +1,6 @@
 //! One shard of the world: the real pump, engine and bus over the simulated ring.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -12,16 +13,18 @@ use protocol::client::ErrorCode;
 use protocol::ids::{PartitionId, ShardId, partition_of};
 use protocol::link::{Answer, ReplyTo, Request, ToRouter};
 use protocol::time::Moment;
-use ringway::node::bus::{LocalBus, RouterCall, ShardMessage};
+use ringway::node::bus::{self, LocalBus, RouterCall, ShardMessage};
+use ringway::node::log::{LogSource, NodeLog};
 use router::engine::{Partition, PartitionOptions};
 use shard::Wait;
 use shard::lanes::{Bell, Endpoint, Inbox};
 
 use crate::channels::{PERSONAL, namespaces};
 use crate::clock::SimClock;
-use crate::plants::{Plant, PlantedIo, PlantedUplink};
+use crate::plants::{Early, Plant, PlantedIo, PlantedUplink};
 use crate::random::Random;
 use crate::sim_io::SimIo;
+use crate::sim_log::{PlantedLog, Tap};
 
 /// The pump of a simulated shard.
 pub type SimPump = Pump<PlantedIo<SimIo>, PlantedUplink<LocalBus>, NoService, SimClock>;
@@ -40,6 +43,10 @@ pub struct ShardParts {
     pub outbox_bytes_max: u32,
     /// Seconds between pings, and for their answers.
     pub pings: (u64, u64),
+    /// The log of its partitions.
+    pub log: Arc<LogSource>,
+    /// Watches the log.
+    pub tap: Rc<Tap>,
     /// The fault that is planted.
     pub plant: Option<Plant>,
 }
@@ -92,8 +99,8 @@ fn config(outbox_bytes_max: u32, pings: (u64, u64)) -> Arc<GatewayConfig> {
 impl SimShard {
     /// A shard that accepts clients from its first turn on.
     pub fn new(parts: ShardParts, clock: SimClock, random: &mut Random) -> Self {
-        let ShardParts { io, endpoint, bell, partitions_count, outbox_bytes_max, pings, plant } =
-            parts;
+        let ShardParts { io, endpoint, bell, partitions_count, plant, .. } = parts;
+        let (outbox_bytes_max, pings, source) = (parts.outbox_bytes_max, parts.pings, parts.log);
         let (shard, shards_count) = (endpoint.shard(), endpoint.shards_count() as u8);
         let options =
             ShardOptions { shard, shards_count, connections_max: u32::MAX, seed: random.bits() };
@@ -103,13 +110,24 @@ impl SimShard {
         // So few that a fan-out to the handful of clients here is cut into several turns.
         let sends_per_turn = if random.chance(1, 2) { 1 + random.below(4) } else { 256 };
         let (inbox, calls) = (Inbox::new(bell.clone()), Inbox::new(bell.clone()));
-        let epochs = 7 + u64::from(shard.0);
-        let partition =
-            |id: PartitionId| Partition::new(PartitionOptions::new(id, namespaces(), epochs));
+        let (epochs, now) = (random.bits(), clock.now());
+        let partition = |id: PartitionId| {
+            let mut options = PartitionOptions::new(id, namespaces(), epochs);
+            options.log = Some(source.progress(id));
+            source.replayed(Partition::new(options), now)
+        };
         let bus = LocalBus::new(endpoint, partitions_count, calls.clone(), partition);
+        let hosted = (0..partitions_count)
+            .map(PartitionId)
+            .filter(|id| bus::host_of(*id, usize::from(shards_count)) == shard);
+        let early = (plant == Some(Plant::DeliveredEarly)).then(Early::default);
+        let log = NodeLog::new(source.clone(), hosted, bell.clone());
+        let bus = bus.with_log(Box::new(PlantedLog::new(log, parts.tap, early.clone())));
+        let uplink = PlantedUplink::new(bus, plant, random.fork());
+        let uplink = uplink.with_early(early.unwrap_or_default());
         let pump = Pump::new(PumpParts {
             io: PlantedIo::new(io, plant, random.fork()),
-            uplink: PlantedUplink::new(bus, plant, random.fork()),
+            uplink,
             service: NoService,
             clock: clock.clone(),
             engine,

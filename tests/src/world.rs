@@ -6,12 +6,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use gateway::driver::Control;
-use protocol::client::Format;
+use protocol::client::{ErrorCode, Format};
 use protocol::ids::{ShardId, home_of};
-use protocol::link::{Content, PublishRequest, Request, UserCommand};
+use protocol::link::{Answer, Content, PublishRequest, Request, UserCommand};
 use protocol::time::Moment;
 use shard::lanes::{Bell, LaneSize, mesh};
 
@@ -19,11 +20,12 @@ use crate::channels::Channels;
 use crate::client::{Client, ClientOptions};
 use crate::clock::SimClock;
 use crate::faults::Faults;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Place};
 use crate::network::{Network, SharedNetwork};
 use crate::plants::Plant;
 use crate::random::Random;
 use crate::sim_io::{SimIo, SimIoOptions};
+use crate::sim_log::{Death, SimLog};
 use crate::sim_shard::{ShardParts, SimShard, host_of};
 
 /// What to run.
@@ -95,6 +97,18 @@ impl Sizes {
     }
 }
 
+/// Takes the answer to one call.
+pub(crate) type Answered = Receiver<Result<Answer, ErrorCode>>;
+
+/// A publication under a key that is not acknowledged yet.
+struct Keyed {
+    number: usize,
+    channel: usize,
+    payload: Vec<u8>,
+    answered: Answered,
+    asked_at: Moment,
+}
+
 /// Everything there is.
 pub struct World {
     pub(crate) clock: SimClock,
@@ -104,7 +118,11 @@ pub struct World {
     pub(crate) sizes: Sizes,
     pub(crate) events: u64,
     pub(crate) random: Random,
+    pub(crate) log: SimLog,
     network: SharedNetwork,
+    keyed: Vec<Keyed>,
+    has_deaths: bool,
+    plant: Option<Plant>,
     api_session: u64,
     trace: u64,
 }
@@ -125,6 +143,9 @@ pub fn run(plan: Plan) -> Outcome {
 const FAIR: Duration = Duration::from_millis(15);
 /// What waits longer for a shard that is not stalled was lost.
 const MAIL_WAITS_MAX: Duration = Duration::from_millis(100);
+/// Somebody who publishes is answered within this time: that of a silent store, then that of a
+/// silent log, and what a shard may stall meanwhile.
+const ANSWER_WAITS_MAX: Duration = Duration::from_secs(18);
 /// Lanes of the world, so small that they are full every now and then.
 const LANES: LaneSize = LaneSize { messages_max: 8, reserved: 4 };
 
@@ -140,7 +161,13 @@ impl World {
         network.weather.short_sends_percent = *random.pick(&[0, 5, 40]);
         let network = Rc::new(RefCell::new(network));
         ledger.borrow_mut().is_told = plan.is_told;
+        let log_random = random.fork();
+        let log = SimLog::new(sizes.partitions_count, plan.plant, clock.clone(), log_random);
         let mut world = Self {
+            log,
+            keyed: Vec::new(),
+            has_deaths: random.chance(1, 2),
+            plant: plan.plant,
             clock,
             ledger,
             shards: Vec::new(),
@@ -153,12 +180,12 @@ impl World {
             random,
         };
         world.api_session = world.ledger.borrow_mut().begin_session();
-        world.make_shards(plan.plant);
+        world.make_shards();
         world.make_clients();
         world
     }
 
-    fn make_shards(&mut self, plant: Option<Plant>) {
+    fn make_shards(&mut self) {
         let count = self.sizes.shards_count;
         let bells: Vec<_> = (0..count).map(|_| Bell::new().expect("an eventfd")).collect();
         let delay_max = Duration::from_millis(*self.random.pick(&[0, 1, 20]));
@@ -178,7 +205,9 @@ impl World {
                 partitions_count: self.sizes.partitions_count,
                 outbox_bytes_max: self.sizes.outbox_bytes_max,
                 pings: self.sizes.pings,
-                plant,
+                log: self.log.source.clone(),
+                tap: self.log.tap.clone(),
+                plant: self.plant,
             };
             self.shards.push(SimShard::new(parts, clock, &mut self.random));
         }
@@ -231,6 +260,10 @@ impl World {
                 ready.push(shards_count + index);
             }
         }
+        let log_at = shards_count + self.clients.len();
+        if self.log.due_at().is_some_and(|at| at <= now) {
+            ready.push(log_at);
+        }
         if ready.is_empty() || (overdue.is_none() && self.random.chance(1, 3)) {
             return self.pass_time(ready.is_empty());
         }
@@ -241,6 +274,8 @@ impl World {
             self.shards[actor].runnable_since = None;
             self.shards[actor].waiting_since = None;
             self.shards[actor].turn();
+        } else if actor == log_at {
+            self.log.step(&mut self.ledger.borrow_mut());
         } else {
             self.clients[actor - shards_count].step();
         }
@@ -251,7 +286,9 @@ impl World {
         let a_little = now + Duration::from_micros(self.random.within(1, 1500));
         let shards = self.shards.iter_mut().map(SimShard::due_at);
         let clients = self.clients.iter().filter_map(Client::due_at);
-        let next = shards.chain(clients).filter(|&at| at > now).min().unwrap_or(a_little);
+        let log = self.log.due_at();
+        let next =
+            shards.chain(clients).chain(log).filter(|&at| at > now).min().unwrap_or(a_little);
         let until = if all_wait { next } else { a_little.min(next) };
         self.clock.advance_to(until);
         self.watch();
@@ -277,7 +314,15 @@ impl World {
 
     /// Something happens that is nobody's wish.
     fn disturb(&mut self) {
-        match self.random.below(6) {
+        self.ask_keyed_again();
+        match self.random.below(9) {
+            6 => {
+                let fault = self.log.disturb();
+                self.ledger.borrow().tell(|| fault.to_owned());
+                self.ledger.borrow_mut().faults.note(fault);
+            }
+            7 if self.has_deaths => self.die(),
+            8 => self.publish_keyed(),
             0 | 1 => self.stall_a_shard(),
             2 => self.restart_everybody(),
             3 => self.command_a_user(),
@@ -329,6 +374,89 @@ impl World {
         }
     }
 
+    /// The node dies, and another one begins with what is on disk.
+    fn die(&mut self) {
+        let (death, fault) = match self.random.chance(1, 2) {
+            true => (Death::Kill, "node killed"),
+            false => (Death::PowerCut, "power cut"),
+        };
+        self.ledger.borrow().tell(|| fault.to_owned());
+        self.ledger.borrow_mut().faults.note(fault);
+        self.count_rings();
+        self.shards.clear();
+        self.network.borrow_mut().restart_server();
+        self.log.restart(death, &mut self.ledger.borrow_mut());
+        self.make_shards();
+        let back_at = self.clock.moment() + Duration::from_millis(self.random.within(0, 1500));
+        for shard in &mut self.shards {
+            shard.stalled_until = back_at;
+        }
+    }
+
+    /// A publication of its own publisher, under a key.
+    fn publish_keyed(&mut self) {
+        let channels = self.ledger.borrow().channels.clone();
+        let durable: Vec<usize> =
+            (0..channels.count()).filter(|&index| channels.at(index).is_durable()).collect();
+        let channel = *self.random.pick(&durable);
+        let mut ledger = self.ledger.borrow_mut();
+        let session = ledger.begin_session();
+        let (number, payload) = ledger.issue(channel, session, 10);
+        drop(ledger);
+        let name = channels.at(channel).name.clone();
+        let answered = self.ask_keyed(&name, number, &payload);
+        let asked_at = self.clock.moment();
+        self.keyed.push(Keyed { number, channel, payload, answered, asked_at });
+    }
+
+    fn ask_keyed(&self, name: &str, number: usize, payload: &[u8]) -> Answered {
+        let request = PublishRequest {
+            content: Content::classify(payload),
+            publisher: None,
+            tags: None,
+            skip_history: false,
+            idempotency_key: Some(number.to_string().into()),
+        };
+        self.ask(name, Request::Publish(Box::new(request)))
+    }
+
+    /// Whoever was not told that his publication is in the log says it again: it is there once.
+    pub(crate) fn ask_keyed_again(&mut self) {
+        for mut keyed in std::mem::take(&mut self.keyed) {
+            match keyed.answered.try_recv() {
+                Ok(Ok(Answer::Published(position))) => {
+                    let mut ledger = self.ledger.borrow_mut();
+                    let epoch = position.epoch.to_string();
+                    let place = Place { epoch, offset: position.offset };
+                    ledger.check_shown(keyed.channel, &place, keyed.number);
+                    ledger.place(keyed.channel, place, keyed.number);
+                    ledger.acknowledged(keyed.number);
+                    continue;
+                }
+                Err(TryRecvError::Empty) => {
+                    let waits = self.clock.moment().since(keyed.asked_at);
+                    if waits > ANSWER_WAITS_MAX {
+                        let number = keyed.number;
+                        let text = format!("the API waits {waits:?} for an answer to {number}");
+                        self.ledger.borrow_mut().violated(|| text);
+                    }
+                }
+                Ok(_) | Err(TryRecvError::Disconnected) => {
+                    self.ledger.borrow_mut().faults.note("publication under a key, again");
+                    let name = self.ledger.borrow().channels.at(keyed.channel).name.clone();
+                    keyed.asked_at = self.clock.moment();
+                    keyed.answered = self.ask_keyed(&name, keyed.number, &keyed.payload);
+                }
+            }
+            self.keyed.push(keyed);
+        }
+    }
+
+    /// How many publications under keys are not acknowledged.
+    pub(crate) fn keyed_count(&self) -> usize {
+        self.keyed.len()
+    }
+
     /// One publication by the API, which is one publisher.
     pub(crate) fn publish(&mut self, channel: usize) -> usize {
         let (number, payload) = self.ledger.borrow_mut().issue(channel, self.api_session, 10);
@@ -344,12 +472,7 @@ impl World {
         number
     }
 
-    pub(crate) fn ask(
-        &self,
-        channel: &str,
-        request: Request,
-    ) -> std::sync::mpsc::Receiver<Result<protocol::link::Answer, protocol::client::ErrorCode>>
-    {
+    pub(crate) fn ask(&self, channel: &str, request: Request) -> Answered {
         let partitions_count = self.sizes.partitions_count;
         let host = host_of(channel, partitions_count, self.shards.len());
         self.shards[host].ask(channel, partitions_count, request)
@@ -361,6 +484,7 @@ impl World {
         let mut network = self.network.borrow_mut();
         network.weather.delay_max = Duration::ZERO;
         network.weather.short_sends_percent = 0;
+        self.log.calm_down();
         for shard in &mut self.shards {
             shard.stalled_until = Moment::ZERO;
             shard.io().set_delay_max(Duration::ZERO);
@@ -368,11 +492,9 @@ impl World {
         self.clients.iter_mut().for_each(Client::calm_down);
     }
 
-    fn outcome(mut self) -> Outcome {
-        let mut faults = self.ledger.borrow().faults.clone();
-        let network = self.network.borrow().counters;
-        faults.add("send taken in part", network.sends_short);
-        faults.add("send blocked by its reader", network.sends_blocked);
+    /// What the rings of this node counted.
+    fn count_rings(&mut self) {
+        let faults = &mut self.ledger.borrow_mut().faults;
         for shard in &mut self.shards {
             let counters = shard.io().counters;
             faults.add("completion late", counters.completions_late);
@@ -381,6 +503,14 @@ impl World {
             faults.add("slot used again", counters.slots_reused);
             faults.add("clients accepted in a burst", u64::from(counters.accepted_at_once >= 3));
         }
+    }
+
+    fn outcome(mut self) -> Outcome {
+        self.count_rings();
+        let mut faults = self.ledger.borrow().faults.clone();
+        let network = self.network.borrow().counters;
+        faults.add("send taken in part", network.sends_short);
+        faults.add("send blocked by its reader", network.sends_blocked);
         Outcome {
             violation: self.ledger.borrow().violation().map(str::to_owned),
             faults,

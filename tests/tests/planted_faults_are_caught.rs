@@ -61,6 +61,21 @@ fn a_double_leave() {
 }
 
 #[test]
+fn an_acknowledgement_before_the_sync() {
+    caught(Plant::AcknowledgedEarly, &["was acknowledged before it is in"]);
+}
+
+#[test]
+fn a_delivery_before_the_sync() {
+    caught(Plant::DeliveredEarly, &["was shown before it is in the log"]);
+}
+
+#[test]
+fn a_checkpoint_ahead_of_its_rows() {
+    caught(Plant::CheckpointAhead, &["before it is in the store", "was stored and is not"]);
+}
+
+#[test]
 fn a_reused_offset() {
     caught(Plant::ReusedOffset, &["holds", "is at Place"]);
 }

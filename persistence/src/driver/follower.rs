@@ -127,21 +127,9 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
     async fn store_next(&mut self, deadline: Option<Instant>) -> Stored {
         let mut pause = STORE_RETRY_PAUSE_MIN;
         loop {
-            let result = match self.read_chunk() {
-                Ok(None) => return Stored::Nothing,
-                Ok(Some((chunk, cursor))) => {
-                    self.report_lag(&chunk);
-                    let applied = self.store.apply(&chunk.entries, chunk.batch).await;
-                    applied.map(|()| (chunk, cursor)).map_err(|error| error.to_string())
-                }
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok((chunk, cursor)) => {
-                    self.cursor = Some(cursor);
-                    self.stored(&chunk);
-                    return Stored::Some;
-                }
+            match self.attempt().await {
+                Ok(false) => return Stored::Nothing,
+                Ok(true) => return Stored::Some,
                 Err(error) => self.report(&error),
             }
             if deadline.is_none() && self.shared.is_journal_done() {
@@ -153,6 +141,17 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             self.wait(pause, deadline.is_some()).await;
             pause = (pause * 2).min(STORE_RETRY_PAUSE_MAX);
         }
+    }
+
+    /// Puts the next entries into the store, once. `false`: nothing waits.
+    pub(super) async fn attempt(&mut self) -> Result<bool, String> {
+        let Some((chunk, cursor)) = self.read_chunk()? else { return Ok(false) };
+        self.report_lag(&chunk);
+        let applied = self.store.apply(&chunk.entries, chunk.batch).await;
+        applied.map_err(|error| error.to_string())?;
+        self.cursor = Some(cursor);
+        self.stored(&chunk);
+        Ok(true)
     }
 
     /// Waits, but not through the end of the journal, which gives a deadline.

@@ -349,7 +349,7 @@ pub(super) fn prepare(
     (start, unproven.collect())
 }
 
-fn sequences_of(found: &BTreeMap<u16, u64>, partitions_count: u16) -> Vec<u64> {
+pub(super) fn sequences_of(found: &BTreeMap<u16, u64>, partitions_count: u16) -> Vec<u64> {
     let last = |partition| found.get(&PartitionId(partition).0).copied().unwrap_or(0);
     (0..partitions_count).map(last).collect()
 }

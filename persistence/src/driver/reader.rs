@@ -15,6 +15,16 @@ use crate::store::read::Reader;
 /// Called with the answer, by the store's thread: it must only pass it on.
 pub type OnAnswer = Box<dyn FnOnce(Result<StoreAnswer, StoreError>) + Send>;
 
+/// A question, for a store that is turned by hand.
+pub struct AskedStore {
+    /// About which channel.
+    pub channel: Arc<str>,
+    /// What.
+    pub question: StoreQuestion,
+    /// Takes the answer.
+    pub on_answer: OnAnswer,
+}
+
 struct Question {
     channel: Arc<str>,
     question: StoreQuestion,
@@ -68,6 +78,12 @@ impl std::fmt::Debug for StoreReader {
 }
 
 impl Questions {
+    /// The next question, if one waits.
+    pub(super) fn next(&mut self) -> Option<AskedStore> {
+        let Question { channel, question, on_answer } = self.questions.try_recv().ok()?;
+        Some(AskedStore { channel, question, on_answer })
+    }
+
     /// Answers until nobody can ask any more, or the store closes. A connection that failed is
     /// opened again for the next question.
     pub(crate) async fn serve(

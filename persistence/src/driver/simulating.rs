@@ -1,16 +1,24 @@
-//! A journal without threads and without a store, turned by hand: for tests and the simulation.
+//! A journal, and a follower of any store, without threads and turned by hand: for tests and the
+//! simulation.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use protocol::channels::Namespaces;
+use tokio::sync::watch;
+
 use super::appender::Appender;
 use super::board::Board;
+use super::follower::{Follower, FollowerParts};
 use super::journal::Journal;
-use super::open::{Prepare, prepare};
+use super::open::{Prepare, Recovered, prepare, sequences_of};
+use super::reader::{AskedStore, Questions, StoreReader};
 use super::replaying::{ReadError, ReadJournal, read_journal};
-use super::shared::Shared;
+use super::shared::{Clock, Shared};
 use crate::files::{Files, SegmentSource};
+use crate::limits::SHUTDOWN_STORE_TIME_DEFAULT;
+use crate::store::{Store, StorePosition};
 
 /// A journal that is turned by hand.
 pub struct OpenedJournal<F: Files> {
@@ -23,6 +31,49 @@ pub struct OpenedJournal<F: Files> {
     /// What was found.
     pub found: ReadJournal,
     shared: Arc<Shared>,
+    salt: u64,
+}
+
+/// A journal with a store behind it, in the parts that are turned by hand.
+pub struct JournalParts<F: Files, S: Store, R: SegmentSource> {
+    /// Its writing side; [`Journal::turn`] does what there is to do.
+    pub journal: Journal<F>,
+    /// The way into it.
+    pub appender: Appender,
+    /// How far it is.
+    pub board: Arc<Board>,
+    /// What was found, for those who replay it.
+    pub recovered: Recovered,
+    /// Follows it into the store.
+    pub follower: SteppedFollower<S, R>,
+    /// Asks the store.
+    pub reader: StoreReader,
+    /// What the store was asked.
+    pub questions: SteppedQuestions,
+}
+
+/// Follows the journal into a store, one step at a time.
+pub struct SteppedFollower<S: Store, R: SegmentSource>(Follower<S, R>);
+
+impl<S: Store, R: SegmentSource> SteppedFollower<S, R> {
+    /// Puts the next entries into the store. `false`: nothing waits.
+    ///
+    /// # Errors
+    ///
+    /// What the store or the disk says; the next turn tries again.
+    pub async fn turn(&mut self) -> Result<bool, String> {
+        self.0.attempt().await
+    }
+}
+
+/// What a store was asked, taken one by one.
+pub struct SteppedQuestions(Questions);
+
+impl SteppedQuestions {
+    /// The next question, if one waits.
+    pub fn take(&mut self) -> Option<AskedStore> {
+        self.0.next()
+    }
 }
 
 /// What a journal is opened with.
@@ -90,10 +141,44 @@ pub async fn open_journal<F: Files + SegmentSource + Clone>(
         board: shared.board.clone(),
         found,
         shared,
+        salt: options.salt,
     })
 }
 
 impl<F: Files> OpenedJournal<F> {
+    /// Goes on with a store behind it, which is at `position`.
+    pub fn with_store<S: Store, R: SegmentSource>(
+        self,
+        store: S,
+        position: StorePosition,
+        source: R,
+        clock: Clock,
+    ) -> JournalParts<F, S, R> {
+        let (_, namespaces) = watch::channel(Arc::new(Namespaces::default()));
+        let follower = Follower::new(FollowerParts {
+            store,
+            position,
+            source,
+            shared: self.shared.clone(),
+            namespaces,
+            clock,
+            salt: self.salt,
+            shutdown_time: SHUTDOWN_STORE_TIME_DEFAULT,
+        });
+        let (reader, questions) = StoreReader::new(self.shared.counters.clone());
+        let replayed = self.found.replayed;
+        let sequences = sequences_of(&replayed.sequences, self.board.partitions_count());
+        JournalParts {
+            journal: self.journal,
+            appender: self.appender,
+            board: self.board,
+            recovered: Recovered { sequences, entries: replayed.entries, torn: self.found.torn },
+            follower: SteppedFollower(follower),
+            reader,
+            questions: SteppedQuestions(questions),
+        }
+    }
+
     /// Everything up to a batch is in the store, which took so many bytes of entries.
     pub fn stored(&self, batch: u64, bytes: u64) {
         self.shared.set_checkpoint(batch);

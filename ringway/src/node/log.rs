@@ -12,7 +12,8 @@ use persistence::store::StoreError;
 use persistence::{Appender, Board, Recovered, StoreReader};
 use protocol::ids::PartitionId;
 use protocol::link::{LogEntry, LogProgress, StoreAnswer, StoreQuestion};
-use router::engine::StoreUnavailable;
+use protocol::time::Now;
+use router::engine::{Partition, StoreUnavailable};
 use shard::lanes::Bell;
 
 /// The log had no room. Nothing behind the entry may be appended before its partition knows.
@@ -108,8 +109,15 @@ impl LogSource {
         self.progress.get(usize::from(partition.0)).copied().unwrap_or_default()
     }
 
-    /// Entries for [`Partition::replay`](router::engine::Partition::replay), once.
-    pub fn take_entries(&self, partition: PartitionId) -> Vec<LogEntry> {
+    /// A partition with what its log has and the store does not; once.
+    pub fn replayed(&self, mut partition: Partition, now: Now) -> Partition {
+        let id = partition.id();
+        self.take_entries(id).into_iter().for_each(|entry| partition.replay(entry, now));
+        partition.log_progress(self.progress(id), now);
+        partition
+    }
+
+    fn take_entries(&self, partition: PartitionId) -> Vec<LogEntry> {
         let mut entries = self.entries.lock().expect("no holder panics");
         entries.remove(&partition).unwrap_or_default()
     }

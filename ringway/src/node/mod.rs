@@ -23,7 +23,6 @@ use gateway::driver::Clock;
 use gateway::driver::{Control, Pump, PumpParts, Service, SystemClock};
 use gateway::engine::{GatewayShard, ShardOptions, TokenVerifier};
 use protocol::ids::{PartitionId, ShardId};
-use protocol::time::Now;
 use router::engine::{Partition, PartitionOptions};
 use shard::lanes::{Bell, Endpoint, Inbox, LaneSize, mesh};
 use shard::placement::{Placement, pin_to};
@@ -301,7 +300,11 @@ fn run_pump<I: Io, S: Service>(
         partition.history_publications_max = options.gateway.history_publications_max;
         partition.recovery_publications_max = options.gateway.recovery_publications_max;
         partition.log = log.map(|log| log.progress(id));
-        replayed(Partition::new(partition), log, now)
+        let partition = Partition::new(partition);
+        match log {
+            Some(log) => log.replayed(partition, now),
+            None => partition,
+        }
     };
     let partitions = (0..options.partitions_count).map(PartitionId);
     let hosted =
@@ -327,15 +330,6 @@ fn run_pump<I: Io, S: Service>(
     let _ = ready.send(Ok(()));
     let mut is_told = false;
     pump.run(|| shared.may_end(&mut is_told))
-}
-
-/// A partition with what its log has and the store does not.
-fn replayed(mut partition: Partition, log: Option<&Arc<LogSource>>, now: Now) -> Partition {
-    let Some(log) = log else { return partition };
-    let id = partition.id();
-    log.take_entries(id).into_iter().for_each(|entry| partition.replay(entry, now));
-    partition.log_progress(log.progress(id), now);
-    partition
 }
 
 /// A shard's share of the process's connection limit, within its table.

@@ -13,6 +13,7 @@ use crate::ledger::Fate;
 /// So much of what a client hears is told.
 const TOLD_BYTES_MAX: usize = 300;
 /// Codes of errors and of ended subscriptions.
+const INTERNAL: u32 = 100;
 const METHOD_NOT_FOUND: u32 = 104;
 const EXPIRED: u32 = 110;
 const TOO_MANY_REQUESTS: u32 = 111;
@@ -53,7 +54,7 @@ impl Client {
                 session.subscriptions.remove(&channel);
             }
             (Asked::Publish { number }, ReceivedReply::Publish) => {
-                self.ledger.borrow_mut().settle(number, Fate::Accepted);
+                self.ledger.borrow_mut().acknowledged(number);
             }
             (Asked::History { channel }, ReceivedReply::History(history)) => {
                 self.check_history(channel, &history);
@@ -67,6 +68,7 @@ impl Client {
 
     fn refused(&mut self, id: u32, asked: &Asked, error: &ReceivedError) {
         let is_expected = match asked {
+            _ if error.code == INTERNAL => self.not_now(asked),
             Asked::Rpc => matches!(error.code, METHOD_NOT_FOUND | TOO_MANY_REQUESTS),
             Asked::Publish { .. } | Asked::Presence | Asked::Stats | Asked::History { .. } => {
                 error.code == TOO_MANY_REQUESTS
@@ -85,6 +87,31 @@ impl Client {
         if !is_expected {
             self.violated(|| format!("{id} {asked:?} was refused: {error:?}"));
         }
+    }
+
+    /// The log or the store does not answer. May that be? What became of a publication is unknown.
+    fn not_now(&mut self, asked: &Asked) -> bool {
+        let (channel, fault) = match asked {
+            Asked::Publish { number } => {
+                let channel = self.ledger.borrow().issued(*number).channel;
+                (channel, "durable publication not confirmed")
+            }
+            Asked::Subscribe { channel, .. } => {
+                let session = self.session.as_mut();
+                let subscriptions = session.map(|session| &mut session.subscriptions);
+                if let Some(subscriptions) = subscriptions
+                    && subscriptions.get(channel).is_some_and(|one| one.state != State::Leaving)
+                {
+                    subscriptions.remove(channel);
+                }
+                (*channel, "durable channel not available")
+            }
+            Asked::History { channel } => (*channel, "durable channel not available"),
+            _ => return false,
+        };
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.faults.note(fault);
+        ledger.is_rough() && ledger.channels.at(channel).is_durable()
     }
 
     /// A subscription was refused. Had somebody asked for its end?
