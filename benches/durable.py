@@ -1,14 +1,16 @@
 """Durable publications: rate, latency and the store's lag, against the bare disk. Called by
-scripts/bench --durable; the data directory must be on ext4.
+scripts/bench --durable; the data directory should not be on tmpfs.
 
-The server and its journal run on core 0, the load on core 1. The bare disk is a loop on core 0 that
-writes and syncs as many bytes per batch as the journal did, into a preallocated file beside it.
+The server with its journal and store runs on core 0, the load on core 1. The bare disk is a loop on
+core 0 that writes and syncs as many bytes per batch as the journal did, into a preallocated file
+beside it, in turn with the server.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,8 +18,14 @@ import time
 import urllib.request
 
 PORT, METRICS = 9003, 9004
+CONNECTIONS = 16
 # Publications per second that must be held, and a quarter more.
 RATE = 25_000
+# Of one publication in a batch of its own.
+ENTRY_BYTES = 220
+# Publications that each client leaves unanswered where as many are published as are acknowledged;
+# beyond the first, the core and not the disk is the limit.
+DEPTHS = (1, 4, 16)
 
 
 def config(data):
@@ -41,21 +49,24 @@ def metrics():
     return {name.removeprefix("ringway_"): float(value) for name, value in pairs}
 
 
-def bare(folder, batch_bytes, seconds):
-    """Batches per second and the time of each, of nothing but write and fdatasync."""
+def bare(folder, batch_bytes, seconds, per_second=None):
+    """Batches per second and the times of all, in microseconds and order, of nothing but write and
+    fdatasync: one behind the other, or `per_second`."""
     os.sched_setaffinity(0, {0})
     path, size = folder / "bare", 64 << 20
     file = os.open(path, os.O_RDWR | os.O_CREAT)
     os.write(file, bytes(size))
     os.fsync(file)
     batch, at, took = b"x" * batch_bytes, 0, []
-    began = time.monotonic()
-    while (now := time.monotonic()) - began < seconds:
+    began = time.perf_counter()
+    while (now := time.perf_counter()) - began < seconds:
+        if per_second and now - began < len(took) / per_second:
+            continue
         os.pwrite(file, batch, at)
         os.fdatasync(file)
-        took.append(time.monotonic() - now)
+        took.append((time.perf_counter() - now) * 1e6)
         at = (at + batch_bytes) % (size - batch_bytes)
-    elapsed = time.monotonic() - began
+    elapsed = time.perf_counter() - began
     os.close(file)
     path.unlink()
     os.sched_setaffinity(0, {0, 1})
@@ -77,12 +88,38 @@ class Bench:
 
     def load(self, *words):
         command = ["taskset", "-c", "1", self.arguments.load, "--address", f"127.0.0.1:{PORT}"]
-        command += ["--server-pid", str(self.server.pid), *map(str, words)]
+        command += ["--connections", str(CONNECTIONS), "--server-pid", str(self.server.pid)]
+        command += map(str, words)
         done = subprocess.run(command, capture_output=True, text=True, timeout=700)
         if done.returncode != 0:
             sys.exit(f"load: {done.stderr.strip()}")
-        print(f"  {done.stdout.strip()}", flush=True)
         return json.loads(done.stdout)
+
+    def at_most(self, depth, seconds):
+        """As many publications as are acknowledged, against the bare disk in equal batches."""
+        before = metrics()
+        load = self.load("durable", "--depth", depth, "--seconds", seconds)
+        after = metrics()
+        commits, written = (after[name] - before.get(name, 0)
+                            for name in ("journal_commits_total", "journal_bytes_total"))
+        # What the store has to catch up with is not the bare disk's.
+        while metrics()["store_lag_entries"] > 0:
+            time.sleep(0.2)
+        entries = load["acknowledged"] / commits
+        rate, _ = bare(self.folder, int(written / commits), seconds)
+        load.update(entries=entries, bare=rate * entries, share=load["per_second"] / (rate * entries))
+        return load
+
+    def latency(self, seconds):
+        """At 1,000 publications per second, against the bare disk at the same pace."""
+        load = self.load("durable", "--rate", 1000, "--seconds", seconds)
+        _, took = bare(self.folder, ENTRY_BYTES, seconds, 1000)
+        return load["p50_us"], load["p99_us"], took[len(took) // 2], took[len(took) * 99 // 100]
+
+
+def show(name, values, digits=0):
+    print(f"  {name:<40} median {statistics.median(values):>10,.{digits}f}   "
+          f"{min(values):,.{digits}f} to {max(values):,.{digits}f}", flush=True)
 
 
 def main():
@@ -90,44 +127,41 @@ def main():
     parser.add_argument("--server", required=True)
     parser.add_argument("--load", required=True)
     parser.add_argument("--directory", default=tempfile.gettempdir())
+    parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--short", action="store_true")
     arguments = parser.parse_args()
-    seconds, quiet = (2, 2) if arguments.short else (60, 20)
+    pairs, seconds, quiet = (1, 2, 1) if arguments.short else (arguments.pairs, 60, 5)
     with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-") as name:
-        folder = pathlib.Path(name)
         kind = subprocess.run(["stat", "-f", "-c", "%T", name], capture_output=True, text=True)
-        bench = Bench(arguments, folder)
+        print(f"  file system {kind.stdout.strip()}, {CONNECTIONS} clients")
+        bench = Bench(arguments, pathlib.Path(name))
         try:
-            connections = ["--connections", 16]
-            slow = bench.load(*connections, "durable", "--rate", 1000, "--seconds", quiet)
-            words = ["durable", "--rate", RATE, "--seconds", seconds]
-            steady = bench.load(*connections, *words)
-            after = metrics()
-            lag_ms, lag = after["store_lag_milliseconds"], after["store_lag_entries"]
-            before = metrics()
-            fast = bench.load(*connections, "durable", "--depth", 64, "--seconds", quiet / 4)
-            after = metrics()
-            passed = {name: after[name] - before.get(name, 0) for name in after}
-            batches = passed["journal_commits_total"]
-            batch_bytes = int(passed["journal_bytes_total"] / batches)
-            entries = fast["acknowledged"] / batches
+            measure(bench, pairs, seconds, quiet)
         finally:
             bench.server.kill()
             bench.server.wait()
-        rate, _ = bare(folder, batch_bytes, min(seconds, 20))
-        _, one = bare(folder, 512, min(seconds, 10))
-    middle, p99 = (1e6 * one[int(len(one) * part)] for part in (0.5, 0.99))
-    print(f"  {kind.stdout.strip()}: batches of {entries:.0f} entries, {batch_bytes} bytes")
-    print(f"  steady         {steady['per_second']:>10,.0f} /s for {seconds} s, refused "
-          f"{steady['refused']}, p99 {steady['p99_us']} us (bar 20,000)")
-    print(f"  at most        {fast['per_second']:>10,.0f} /s, refused {fast['refused']}, "
-          f"server {fast['server_cpu']} % of its core")
-    share = fast["per_second"] / (rate * entries)
-    print(f"  bare disk      {rate * entries:>10,.0f} /s in equal batches; share {share:.2f} (bar 0.70)")
-    print(f"  store lag      {lag_ms:>10,.0f} ms, {lag:,.0f} entries at the end (bar 2,000 ms)")
-    print(f"  p99 at 1000/s  {slow['p99_us']:>10,} us, p50 {slow['p50_us']} us")
-    print(f"  one fdatasync  {middle:>10,.0f} us median, {p99:,.0f} us p99; "
-          f"p99 / p99 {slow['p99_us'] / p99:.1f}, p99 / median {slow['p99_us'] / middle:.1f} (bar 3)")
+
+
+def measure(bench, pairs, seconds, quiet):
+    steady = bench.load("durable", "--rate", RATE, "--seconds", seconds)
+    lag = metrics()["store_lag_milliseconds"]
+    print(f"  {steady['per_second']:,.0f} /s for {seconds} s (bar 20,000), refused "
+          f"{steady['refused']}, p99 {steady['p99_us']} us; store lag {lag:,.0f} ms (bar 2,000)")
+    ours, ours99, bare50, bare99 = zip(*(bench.latency(quiet) for _ in range(pairs)))
+    show("1,000 /s: p50, us", ours)
+    show("1,000 /s: p99, us", ours99)
+    show("bare fdatasync at that pace: median, us", bare50)
+    show("bare fdatasync at that pace: p99, us", bare99)
+    show("p99 / bare p99 (bar 3)", [a / b for a, b in zip(ours99, bare99)], 2)
+    show("p99 / bare median (bar 3)", [a / b for a, b in zip(ours99, bare50)], 2)
+    for depth in DEPTHS:
+        runs = [bench.at_most(depth, quiet) for _ in range(pairs if depth == DEPTHS[0] else 1)]
+        entries = statistics.median(run["entries"] for run in runs)
+        cpu = statistics.median(run["server_cpu"] for run in runs)
+        print(f"  {depth} unanswered each: batches of {entries:.0f}, core {cpu:.0f} % busy")
+        show("acknowledged /s", [run["per_second"] for run in runs])
+        show("bare disk in equal batches /s", [run["bare"] for run in runs])
+        show("share (bar 0.70)", [run["share"] for run in runs], 2)
 
 
 if __name__ == "__main__":

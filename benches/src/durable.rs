@@ -120,8 +120,8 @@ pub(crate) fn durable(target: &Target, settings: &Durable) -> io::Result<Value> 
     let (mut issued, mut failed) = (0_u64, None);
     while usage.since.elapsed() < settings.time {
         // Behind schedule, the time counts from when it should have been sent.
-        let due = (usage.since.elapsed().as_secs_f64() * settings.rate as f64) as u64;
-        while issued < due {
+        let due = usage.since.elapsed().as_secs_f64() * settings.rate as f64;
+        while settings.rate > 0 && issued as f64 <= due {
             let index = issued as usize % publishers.len();
             let planned = Duration::from_secs_f64(issued as f64 / settings.rate as f64);
             let mut out = Vec::new();

@@ -82,7 +82,8 @@ pub const CHANNELS_DEFAULT: u32 = 128;
 pub const CONTROL_FRAMES_BURST: u32 = 128;
 /// … and so many per second.
 pub const CONTROL_FRAMES_PER_SECOND: u32 = 16;
-/// Commands that failed, of one connection, before it is closed with 3509.
+/// Commands that failed, of one connection, before it is closed with 3509; error 100, the
+/// server's own fault, does not count.
 pub const ERRORS_MAX: u16 = 1024;
 
 const _: () = assert!(GATHER_BYTES_MAX as u32 <= SEND_BYTES_MAX);

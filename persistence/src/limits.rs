@@ -20,6 +20,10 @@ pub const APPENDS_WAITING_MAX: usize = 65_536;
 /// Bytes of entries that were appended and are not in the store, unless configured. Beyond it
 /// appends are refused, so this bounds the journal on disk and the time a restart takes.
 pub const UNSTORED_BYTES_DEFAULT: u64 = 256 << 20;
+/// Bytes that are written, and synced, at once when a segment is made beside the commits.
+pub const ZEROS_BYTES: usize = 256 << 10;
+/// Longest pause between two such pieces; otherwise it is twice the time of the last one.
+pub const ZEROS_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Partitions that one journal serves.
 pub const PARTITIONS_MAX: u16 = 4096;
 
@@ -27,6 +31,12 @@ pub const PARTITIONS_MAX: u16 = 4096;
 pub const COMMIT_ENTRIES_MAX: usize = 32_768;
 /// Bytes of entries that the follower commits at once.
 pub const COMMIT_BYTES_MAX: usize = 16 << 20;
+/// Bytes of entries that wait for the store at which the follower commits at once.
+pub const COMMIT_BYTES_SOON: u64 = 512 << 10;
+/// Pause between two commits of the follower while nobody awaits the store and little waits for it.
+/// A commit syncs the disk that the journal writes to: one per batch of the journal made a durable
+/// publication wait 5 to 20 times as long.
+pub const COMMIT_PAUSE: Duration = Duration::from_secs(1);
 /// Channels whose row number and position the store remembers.
 pub const CHANNELS_REMEMBERED_MAX: usize = 131_072;
 /// Questions that wait for the store. Further ones are refused.
@@ -39,6 +49,8 @@ pub const RETENTION_CHANNELS_PER_SLICE: u32 = 64;
 pub const RETENTION_ROWS_PER_SLICE: u32 = 2000;
 /// Pause between two slices while nothing is stored.
 pub const RETENTION_IDLE_PAUSE: Duration = Duration::from_millis(250);
+/// Niceness of the store's threads, above that of the process.
+pub const STORE_NICE: i32 = 5;
 /// Memory of the store's write connection for pages, in KiB.
 pub const STORE_CACHE_KIB: u32 = 65_536;
 /// Pages of the store's write-ahead log before they are copied into the database.

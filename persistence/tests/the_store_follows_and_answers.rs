@@ -17,7 +17,7 @@ use protocol::link::{
 use support::{NOW_MS, ask, entry_in, newest, options, wait_until, with_key};
 
 fn append(opened: &Opened, entry: &LogEntry) {
-    opened.appender.append(opened.board.term(), entry).expect("room");
+    opened.appender.append_awaiting_store(opened.board.term(), entry).expect("room");
     let progress = || opened.board.progress(entry.partition);
     wait_until("stored", || progress().stored >= entry.sequence);
     assert!(progress().synced >= entry.sequence, "stored is never above synced");

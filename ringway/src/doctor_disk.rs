@@ -92,7 +92,7 @@ mod tests {
     fn settings() -> PersistenceSettings {
         PersistenceSettings {
             directory: "/data".into(),
-            journal_io: JournalIo::Auto,
+            journal_io: JournalIo::Standard,
             segment_bytes: 64 << 20,
             backlog_bytes_max: 256 << 20,
         }

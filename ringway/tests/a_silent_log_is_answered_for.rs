@@ -11,8 +11,8 @@ use protocol::channels::{ChannelOptions, Durability, Namespaces};
 use protocol::client::ErrorCode;
 use protocol::ids::PartitionId;
 use protocol::link::{
-    Content, FromRouter, LogEntry, LogProgress, PublishRequest, ReplyTo, Request, StoreAnswer,
-    StoreQuestion, ToRouter,
+    Content, FromRouter, LogEntry, LogLevel, LogProgress, PublishRequest, ReplyTo, Request,
+    StoreAnswer, StoreQuestion, ToRouter,
 };
 use protocol::time::{Moment, Now};
 use ringway::node::bus::LocalBus;
@@ -26,7 +26,7 @@ use shard::lanes::{Bell, Inbox, LaneSize, mesh};
 struct Silent(VecDeque<LogEvent>);
 
 impl PartitionLog for Silent {
-    fn append(&mut self, _: LogEntry) -> Result<(), Full> {
+    fn append(&mut self, _: LogEntry, _: LogLevel) -> Result<(), Full> {
         Ok(())
     }
 

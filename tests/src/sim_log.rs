@@ -25,7 +25,7 @@ use persistence::{
     open_journal,
 };
 use protocol::ids::PartitionId;
-use protocol::link::{LogEntry, StoreAnswer, StoreQuestion};
+use protocol::link::{LogEntry, LogLevel, StoreAnswer, StoreQuestion};
 use protocol::time::Moment;
 use ringway::node::log::{Full, LogEvent, LogSource, NodeLog, PartitionLog};
 
@@ -103,12 +103,12 @@ impl PlantedLog {
 }
 
 impl PartitionLog for PlantedLog {
-    fn append(&mut self, entry: LogEntry) -> Result<(), Full> {
+    fn append(&mut self, entry: LogEntry, awaits: LogLevel) -> Result<(), Full> {
         self.tap.has_news.set(true);
         if let Some(early) = &self.early {
             early.appended(&entry);
         }
-        let appended = self.inner.append(entry.clone());
+        let appended = self.inner.append(entry.clone(), awaits);
         match appended {
             Ok(()) => {
                 let key = (entry.partition, entry.sequence);

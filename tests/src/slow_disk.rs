@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use persistence::files::simulated::{SimulatedDisk, SimulatedSegment};
-use persistence::files::{Files, SegmentFile, SegmentSource};
+use persistence::files::{Files, Pace, SegmentFile, SegmentSource};
 use protocol::time::Moment;
 
 use crate::random::Random;
@@ -149,9 +149,9 @@ impl SegmentFile for SlowSegment {
 impl Files for SlowDisk {
     type File = SlowSegment;
 
-    async fn create(&self, number: u64, bytes: u64) -> io::Result<SlowSegment> {
+    async fn create(&self, number: u64, bytes: u64, pace: Pace) -> io::Result<SlowSegment> {
         self.gate.pass().await;
-        let segment = self.disk.create(number, bytes).await?;
+        let segment = self.disk.create(number, bytes, pace).await?;
         Ok(SlowSegment { segment, gate: self.gate.clone() })
     }
 

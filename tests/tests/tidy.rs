@@ -80,8 +80,13 @@ fn functions_end_in_time() {
                 .iter()
                 .any(|start| words.starts_with(start));
             if is_function && !words.ends_with(';') && !words.ends_with('}') {
-                let end = (at..lines.len())
-                    .find(|&end| end > at && lines[end] == format!("{}}}", " ".repeat(indent)));
+                let pad = " ".repeat(indent);
+                // A signature over several lines may have no body, in a trait.
+                let end = (at + 1..lines.len()).find(|&end| {
+                    let is_bare =
+                        lines[end].starts_with(&format!("{pad})")) && lines[end].ends_with(';');
+                    is_bare || lines[end] == format!("{pad}}}")
+                });
                 if let Some(end) = end {
                     if end - at > FUNCTION_LINES_MAX {
                         let length = end - at;

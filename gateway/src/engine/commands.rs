@@ -444,11 +444,15 @@ impl GatewayShard {
         self.connections.push_message(slot_of(id), &self.scratch, now.moment);
     }
 
-    /// Queues an error reply, and closes a client that does nothing but fail.
+    /// Queues an error reply, and closes a client that does nothing but fail. What fails for the
+    /// server's sake (a full disk, a partition out of reach) is not held against anybody.
     pub(super) fn fail(&mut self, id: ConnectionId, command: u32, error: ErrorCode, now: Now) {
         self.counters.errors[error as usize] += 1;
         if command > 0 {
             self.reply(id, command, ReplyBody::Error(error.into()), now);
+        }
+        if error == ErrorCode::Internal {
+            return;
         }
         let Some(session) = self.session(id) else { return };
         session.errors = session.errors.saturating_add(1);

@@ -33,6 +33,20 @@ impl Appender {
     ///
     /// There is no room, or the entry is larger than [`ENTRY_BYTES_MAX`], which no door lets in.
     pub fn append(&self, term: u64, entry: &LogEntry) -> Result<(), Full> {
+        self.append_for(term, entry, false)
+    }
+
+    /// [`Appender::append`], for an entry that counts only when the store has it: the follower does
+    /// not wait for more.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn append_awaiting_store(&self, term: u64, entry: &LogEntry) -> Result<(), Full> {
+        self.append_for(term, entry, true)
+    }
+
+    fn append_for(&self, term: u64, entry: &LogEntry, awaits_store: bool) -> Result<(), Full> {
         let shared = &*self.shared;
         let board = &shared.board;
         if term != board.term() {
@@ -53,6 +67,7 @@ impl Appender {
             term,
             partition: entry.partition.0,
             sequence: entry.sequence,
+            awaits_store,
             body_crc: crc32c::crc32c(&body),
             body,
         };

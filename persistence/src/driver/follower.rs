@@ -19,8 +19,8 @@ use crate::engine::replay::SegmentSpan;
 use crate::engine::segment::{Batch, BatchHeader, Place, SEGMENT_HEADER_BYTES, SegmentViolation};
 use crate::files::SegmentSource;
 use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, RETENTION_IDLE_PAUSE, STORE_RETRY_PAUSE_MAX,
-    STORE_RETRY_PAUSE_MIN,
+    COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, COMMIT_PAUSE, RETENTION_IDLE_PAUSE,
+    STORE_RETRY_PAUSE_MAX, STORE_RETRY_PAUSE_MIN,
 };
 use crate::store::{Store, StorePosition};
 
@@ -60,6 +60,8 @@ pub(crate) struct Follower<S: Store, R: SegmentSource> {
     seen_batch: u64,
     sequences: BTreeMap<u16, u64>,
     is_failing: bool,
+    /// When the store took entries last.
+    committed_at: Option<Instant>,
     retention_at: Instant,
 }
 
@@ -90,6 +92,7 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             seen_batch: parts.position.batch,
             sequences: parts.position.sequences,
             is_failing: false,
+            committed_at: None,
             retention_at: Instant::now(),
         }
     }
@@ -102,6 +105,9 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             let is_last = self.shared.is_journal_done();
             if is_last && deadline.is_none() {
                 deadline = Some(Instant::now() + self.shutdown_time);
+            }
+            if !is_last {
+                self.pause().await;
             }
             let stored = self.store_next(deadline).await;
             match stored {
@@ -122,6 +128,20 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             }
         }
         self.store
+    }
+
+    /// Lets entries gather behind a commit, unless somebody waits for the store.
+    async fn pause(&mut self) {
+        let Some(committed_at) = self.committed_at else { return };
+        let until = committed_at + COMMIT_PAUSE;
+        loop {
+            let slice = until.min(self.retention_at);
+            let hurried = timeout_at(slice, self.shared.follower_hurry.notified()).await;
+            if hurried.is_ok() || Instant::now() >= until {
+                return;
+            }
+            self.retain().await;
+        }
     }
 
     async fn store_next(&mut self, deadline: Option<Instant>) -> Stored {
@@ -151,6 +171,7 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
         applied.map_err(|error| error.to_string())?;
         self.cursor = Some(cursor);
         self.stored(&chunk);
+        self.committed_at = Some(Instant::now());
         Ok(true)
     }
 

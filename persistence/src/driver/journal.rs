@@ -12,10 +12,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::shared::{Append, Shared};
+use super::spare::Spare;
 use crate::engine::replay::SegmentSpan;
 use crate::engine::writer::{JournalEnd, Writer};
-use crate::files::{Files, SegmentFile};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, REOPEN_PAUSE};
+use crate::files::{Files, Pace, SegmentFile};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, COMMIT_BYTES_SOON, REOPEN_PAUSE};
 
 /// What a turn of the journal did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +52,7 @@ pub struct Journal<F: Files> {
     shared: Arc<Shared>,
     writer: Writer,
     file: Option<F::File>,
-    /// The next segment, made ahead so that nobody waits for it.
-    spare: Option<(u64, F::File)>,
+    spare: Spare<F>,
     segment_bytes: u64,
     next_segment: u64,
     lowest_segment: u64,
@@ -78,11 +78,11 @@ impl<F: Files> Journal<F> {
         let mut sequences = start.sequences;
         sequences.resize(usize::from(shared.board.partitions_count()), 0);
         Self {
+            spare: Spare::new(files.clone()),
             files,
             shared,
             writer: Writer::new(start.salt, start.end),
             file: None,
-            spare: None,
             segment_bytes: start.segment_bytes,
             next_segment: start.segments.1.max(start.end.segment) + 1,
             lowest_segment: start.segments.0.max(1),
@@ -116,6 +116,7 @@ impl<F: Files> Journal<F> {
     /// Does what there is to do, at most one batch.
     pub async fn turn(&mut self) -> Turn {
         self.trim().await;
+        self.prepare_segment();
         self.gather();
         if self.file.is_none() {
             return self.reopen().await;
@@ -130,9 +131,6 @@ impl<F: Files> Journal<F> {
         }
         if self.shared.is_closed() && self.shared.queue.is_empty() {
             return self.finish().await;
-        }
-        if self.wants_spare() {
-            self.make_spare().await;
         }
         Turn::Idle
     }
@@ -198,9 +196,6 @@ impl<F: Files> Journal<F> {
                 self.fail();
             }
         }
-        if self.writer.position() > self.segment_bytes / 8 * 7 && self.wants_spare() {
-            self.make_spare().await;
-        }
     }
 
     async fn roll_and_write(&mut self, entries: &[Append]) -> std::io::Result<usize> {
@@ -258,6 +253,10 @@ impl<F: Files> Journal<F> {
         if !entries.is_empty() {
             self.shared.board.announce();
             self.shared.follower_wake.notify_one();
+            let is_much = self.shared.unstored_bytes() > COMMIT_BYTES_SOON;
+            if is_much || entries.iter().any(|entry| entry.awaits_store) {
+                self.shared.follower_hurry.notify_one();
+            }
         }
     }
 
@@ -286,6 +285,7 @@ impl<F: Files> Journal<F> {
                 Err(error) => tracing::warn!(%error, "the seal of the journal was not synced"),
             }
         }
+        let _ = self.spare.finish().await;
         if let Some((number, file)) = self.spare.take() {
             drop(file);
             let _ = self.files.delete(number).await;
@@ -353,7 +353,7 @@ impl<F: Files> Journal<F> {
     /// Removes a segment that was opened in vain, so that attempts do not fill the disk.
     async fn delete_void(&mut self) {
         let number = self.writer.segment();
-        let is_last = number + 1 == self.next_segment && self.spare.is_none();
+        let is_last = number + 1 == self.next_segment && self.spare.is_missing();
         if number == self.writer.synced().segment || !is_last {
             return;
         }
@@ -367,13 +367,19 @@ impl<F: Files> Journal<F> {
     async fn open_segment(&mut self, records_bytes: usize) -> std::io::Result<()> {
         self.file = None;
         let bytes = self.segment_bytes.max(Writer::segment_bytes_for(records_bytes));
-        if self.spare.is_none() || bytes > self.segment_bytes {
-            if let Some((number, file)) = self.spare.take() {
-                drop(file);
-                self.files.delete(number).await?;
-                self.next_segment = number;
-            }
-            self.create(bytes).await?;
+        let finished = self.spare.finish().await;
+        self.report_spare(finished);
+        if bytes > self.segment_bytes
+            && let Some((number, file)) = self.spare.take()
+        {
+            drop(file);
+            self.files.delete(number).await?;
+            self.next_segment = number;
+        }
+        if !self.spare.is_made() {
+            self.spare.begin(self.next_segment, bytes, Pace::AtOnce);
+            self.spare.finish().await?;
+            self.next_segment += 1;
         }
         let (number, file) = self.spare.take().expect("a segment was made");
         self.writer.open(number, bytes);
@@ -382,35 +388,24 @@ impl<F: Files> Journal<F> {
         Ok(())
     }
 
-    /// Makes the next segment, with a name that survives.
-    async fn create(&mut self, bytes: u64) -> std::io::Result<()> {
-        let number = self.next_segment;
-        let made = match self.files.create(number, bytes).await {
-            Ok(file) => self.files.sync_directory().await.map(|()| file),
-            Err(error) => Err(error),
-        };
-        match made {
-            Ok(file) => {
-                self.spare = Some((number, file));
-                self.next_segment = number + 1;
-                Ok(())
-            }
-            Err(error) => {
-                // The number is used again, and what may be left under its name replaced: a number
-                // that was skipped would look like a lost segment to the next start.
-                let _ = self.files.delete(number).await;
-                Err(error)
-            }
+    /// Makes the next segment beside the commits, from the middle of the open one on.
+    fn prepare_segment(&mut self) {
+        let is_wanted = self.file.is_some() && self.writer.position() > self.segment_bytes / 2;
+        if is_wanted && self.spare.is_missing() {
+            self.spare.begin(self.next_segment, self.segment_bytes, Pace::Beside);
         }
+        let advanced = self.spare.advance();
+        self.report_spare(advanced);
     }
 
-    fn wants_spare(&self) -> bool {
-        self.spare.is_none() && self.writer.position() > self.segment_bytes / 2
-    }
-
-    async fn make_spare(&mut self) {
-        if let Err(error) = self.create(self.segment_bytes).await {
-            self.report("the next segment of the journal cannot be made ahead", &error);
+    /// Counts a segment that was made ahead, or says why there is none.
+    fn report_spare(&mut self, made: std::io::Result<bool>) {
+        match made {
+            Ok(true) => self.next_segment += 1,
+            Ok(false) => {}
+            Err(error) => {
+                self.report("the next segment of the journal cannot be made ahead", &error);
+            }
         }
     }
 

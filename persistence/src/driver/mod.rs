@@ -12,3 +12,4 @@ pub(crate) mod reader;
 pub(crate) mod replaying;
 pub(crate) mod shared;
 pub(crate) mod simulating;
+mod spare;

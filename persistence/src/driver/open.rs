@@ -13,6 +13,7 @@ use std::time::Duration;
 use protocol::channels::Namespaces;
 use protocol::ids::PartitionId;
 use protocol::link::LogEntry;
+use rustix::process::{getpriority_process, setpriority_process};
 use tokio::sync::{oneshot, watch};
 
 use super::appender::Appender;
@@ -28,7 +29,7 @@ use crate::engine::record;
 use crate::files::{Files, StdFiles, UringFiles};
 use crate::limits::{
     APPENDS_WAITING_MAX, PARTITIONS_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN,
-    SHUTDOWN_STORE_TIME_DEFAULT, UNSTORED_BYTES_DEFAULT,
+    SHUTDOWN_STORE_TIME_DEFAULT, STORE_NICE, UNSTORED_BYTES_DEFAULT,
 };
 use crate::store::sqlite::SqliteStore;
 use crate::store::{StoreError, StorePosition};
@@ -36,13 +37,13 @@ use crate::store::{StoreError, StorePosition};
 /// What the journal writes through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JournalIo {
-    /// io_uring if the kernel lets us, `std::fs` otherwise; the log says which.
+    /// `std::fs` from the journal's own thread: a commit is two calls and no wake.
     #[default]
+    Standard,
+    /// io_uring if the kernel lets us, `std::fs` otherwise; the log says which.
     Auto,
     /// io_uring, or no start.
     Uring,
-    /// `std::fs`.
-    Standard,
 }
 
 /// How to open a data directory.
@@ -80,7 +81,7 @@ impl PersistenceOptions {
             directory: directory.into(),
             partitions_count,
             namespaces,
-            journal_io: JournalIo::Auto,
+            journal_io: JournalIo::default(),
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             unstored_bytes_max: UNSTORED_BYTES_DEFAULT,
             shutdown_store_time: SHUTDOWN_STORE_TIME_DEFAULT,
@@ -335,6 +336,7 @@ pub(super) fn prepare(
             term: shared.board.term(),
             partition: entry.partition.0,
             sequence: entry.sequence,
+            awaits_store: false,
             body_crc: crc32c::crc32c(&body),
             body,
         }
@@ -420,6 +422,16 @@ async fn live<F: Files>(
     }
 }
 
+/// Lets shards and journal go first where they share a core with the store: this thread, and those
+/// that it starts, get a quarter of a core that is full.
+fn stand_back() {
+    let lowered = getpriority_process(None)
+        .and_then(|nice| setpriority_process(None, (nice + STORE_NICE).min(19)));
+    if let Err(error) = lowered {
+        tracing::warn!(%error, "the store's thread keeps the priority of the others");
+    }
+}
+
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_time().build()
 }
@@ -441,6 +453,7 @@ impl StoreThread {
         let (opened, is_opened) = blocking::channel();
         let (start, is_started) = blocking::channel::<Start>();
         let body = move || {
+            stand_back();
             let runtime = match runtime() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(opened.send(Err(OpenError::Thread(error)))),

@@ -24,6 +24,7 @@ pub(crate) struct Append {
     pub(crate) term: u64,
     pub(crate) partition: u16,
     pub(crate) sequence: u64,
+    pub(crate) awaits_store: bool,
     pub(crate) body: Vec<u8>,
     pub(crate) body_crc: u32,
 }
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) queue: ArrayQueue<Append>,
     pub(crate) journal_wake: Notify,
     pub(crate) follower_wake: Notify,
+    /// Rings when the follower should not wait for more.
+    pub(crate) follower_hurry: Notify,
     spans: Mutex<VecDeque<SegmentSpan>>,
     checkpoint: AtomicU64,
     unstored_bytes: AtomicU64,
@@ -65,6 +68,7 @@ impl Shared {
             queue: ArrayQueue::new(appends_waiting_max),
             journal_wake: Notify::new(),
             follower_wake: Notify::new(),
+            follower_hurry: Notify::new(),
             spans: Mutex::default(),
             checkpoint: AtomicU64::new(0),
             unstored_bytes: AtomicU64::new(0),
@@ -130,6 +134,7 @@ impl Shared {
     pub(crate) fn journal_done(&self) {
         self.is_journal_done.store(true, Ordering::Release);
         self.follower_wake.notify_one();
+        self.follower_hurry.notify_one();
     }
 
     pub(crate) fn is_journal_done(&self) -> bool {

@@ -32,13 +32,29 @@ pub trait SegmentFile {
     fn sync_data(&self) -> impl Future<Output = io::Result<()>>;
 }
 
-/// The folder of segments, as the journal's thread writes it.
-pub trait Files {
+/// How a segment is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Somebody waits for it.
+    AtOnce,
+    /// The disk is left to others most of the time.
+    Beside,
+}
+
+/// The folder of segments, as the journal's thread writes it. Clones are the same folder.
+pub trait Files: Clone + 'static {
     /// A segment that is written.
     type File: SegmentFile;
 
-    /// Makes segment `number` with `bytes` zeros, in place of one that may be there.
-    fn create(&self, number: u64, bytes: u64) -> impl Future<Output = io::Result<Self::File>>;
+    /// Makes segment `number` with `bytes` zeros, in place of one that may be there. The zeros are
+    /// written and synced: to sync what replaces them is a matter of the disk, not of the file
+    /// system's own journal, which everybody shares.
+    fn create(
+        &self,
+        number: u64,
+        bytes: u64,
+        pace: Pace,
+    ) -> impl Future<Output = io::Result<Self::File>>;
 
     /// Removes segment `number`. One that is not there is removed.
     fn delete(&self, number: u64) -> impl Future<Output = io::Result<()>>;

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Files, SegmentFile, SegmentSource};
+use super::{Files, Pace, SegmentFile, SegmentSource};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -237,7 +237,7 @@ impl SegmentFile for SimulatedSegment {
 impl Files for SimulatedDisk {
     type File = SimulatedSegment;
 
-    async fn create(&self, number: u64, bytes: u64) -> io::Result<SimulatedSegment> {
+    async fn create(&self, number: u64, bytes: u64, _: Pace) -> io::Result<SimulatedSegment> {
         let mut state = self.lock();
         state.operate()?;
         state.files.remove(&number);

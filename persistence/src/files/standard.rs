@@ -4,11 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread::{self, Builder};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate};
+use tokio::sync::oneshot;
 
-use super::{Files, SegmentFile, SegmentSource, segment_name, segment_number};
+use super::{Files, Pace, SegmentFile, SegmentSource, segment_name, segment_number};
+use crate::limits::{ZEROS_BYTES, ZEROS_PAUSE_MAX};
 
 /// Segments in a folder.
 #[derive(Clone, Debug)]
@@ -30,7 +33,7 @@ impl StdFiles {
         self.folder.join(segment_name(number))
     }
 
-    pub(super) fn create_blocking(&self, number: u64, bytes: u64) -> io::Result<File> {
+    fn create_blocking(&self, number: u64, bytes: u64, pace: Pace) -> io::Result<File> {
         let path = self.path(number);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
@@ -40,7 +43,7 @@ impl StdFiles {
             Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
             other => other.map_err(io::Error::from),
         };
-        if let Err(error) = allocated {
+        if let Err(error) = allocated.and_then(|()| write_zeros(&file, bytes, pace)) {
             // A file of half the size would hold the space that somebody needs to free.
             drop(file);
             let _ = std::fs::remove_file(&path);
@@ -59,6 +62,25 @@ impl StdFiles {
     pub(super) fn sync_directory_blocking(&self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// Writes a file full and syncs it. Space that was only reserved is not enough: the first write to
+/// each block then changes the file's extents, and a sync waits for the file system's own journal,
+/// behind whatever else goes through that. (ext4: 2 ms instead of 0.2 ms while SQLite committed.)
+fn write_zeros(file: &File, bytes: u64, pace: Pace) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES.min(bytes as usize)];
+    let mut position = 0;
+    while position < bytes {
+        let count = (bytes - position).min(zeros.len() as u64);
+        let began = Instant::now();
+        file.write_all_at(&zeros[..count as usize], position)?;
+        position += count;
+        if pace == Pace::Beside {
+            file.sync_data()?;
+            thread::sleep((began.elapsed() * 2).min(ZEROS_PAUSE_MAX));
+        }
+    }
+    file.sync_all()
 }
 
 impl SegmentFile for File {
@@ -80,8 +102,13 @@ impl SegmentFile for File {
 impl Files for StdFiles {
     type File = File;
 
-    async fn create(&self, number: u64, bytes: u64) -> io::Result<File> {
-        self.create_blocking(number, bytes)
+    /// On a thread of its own: the journal goes on meanwhile.
+    async fn create(&self, number: u64, bytes: u64, pace: Pace) -> io::Result<File> {
+        let (sender, receiver) = oneshot::channel();
+        let files = self.clone();
+        let body = move || drop(sender.send(files.create_blocking(number, bytes, pace)));
+        Builder::new().name("segment".to_owned()).spawn(body)?;
+        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the segment's thread panicked")))
     }
 
     async fn delete(&self, number: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Files, SegmentFile, SegmentSource, StdFiles};
+use super::{Files, Pace, SegmentFile, SegmentSource, StdFiles};
 
 /// Segments in a folder. Works within a tokio-uring runtime only.
 #[derive(Clone, Debug)]
@@ -41,8 +41,8 @@ impl SegmentFile for tokio_uring::fs::File {
 impl Files for UringFiles {
     type File = tokio_uring::fs::File;
 
-    async fn create(&self, number: u64, bytes: u64) -> io::Result<Self::File> {
-        self.files.create_blocking(number, bytes).map(tokio_uring::fs::File::from_std)
+    async fn create(&self, number: u64, bytes: u64, pace: Pace) -> io::Result<Self::File> {
+        self.files.create(number, bytes, pace).await.map(tokio_uring::fs::File::from_std)
     }
 
     async fn delete(&self, number: u64) -> io::Result<()> {

@@ -23,6 +23,15 @@ pub struct LogEntry {
     pub change: LogChange,
 }
 
+/// What must have an entry before it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// The partition log.
+    Log,
+    /// The store behind it.
+    Store,
+}
+
 /// What a log entry says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogChange {

@@ -6,7 +6,7 @@
 
 mod log;
 
-pub use log::{LogChange, LogEntry, LogProgress, StoreAnswer, StoreQuestion};
+pub use log::{LogChange, LogEntry, LogLevel, LogProgress, StoreAnswer, StoreQuestion};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -12,7 +12,9 @@ use gateway::driver::{Incoming, Uplink};
 use gateway::engine::ToPeer;
 use protocol::client::ErrorCode;
 use protocol::ids::{ConnectionId, PartitionId, ShardId, partition_of};
-use protocol::link::{Answer, FromRouter, GatewayId, LogEntry, ReplyTo, Request, ToRouter};
+use protocol::link::{
+    Answer, FromRouter, GatewayId, LogEntry, LogLevel, ReplyTo, Request, ToRouter,
+};
 use protocol::time::{Moment, Now};
 use router::engine::{Action, Counters, Partition};
 use shard::lanes::{Class, Endpoint, Inbox};
@@ -171,7 +173,7 @@ impl LocalBus {
                     self.incoming.push_back(Incoming::FromRouter(message));
                 }
                 Some(Action::Tell { gateway, message }) => self.tell(id, gateway, message),
-                Some(Action::Append(entry)) => self.append(id, *entry),
+                Some(Action::Append { entry, awaits }) => self.append(id, *entry, awaits),
                 Some(Action::AskStore { read, channel, question }) => {
                     self.log_mut().ask(id, read, channel, question);
                 }
@@ -183,9 +185,9 @@ impl LocalBus {
         self.log.as_deref_mut().expect("partitions with a log are given one")
     }
 
-    fn append(&mut self, id: PartitionId, entry: LogEntry) {
+    fn append(&mut self, id: PartitionId, entry: LogEntry, awaits: LogLevel) {
         let sequence = entry.sequence;
-        if self.log_mut().append(entry).is_err() {
+        if self.log_mut().append(entry, awaits).is_err() {
             let partition = self.partitions[usize::from(id.0)].as_mut().expect("hosted here");
             partition.append_refused(sequence);
         }

@@ -11,7 +11,7 @@ use crossbeam_queue::SegQueue;
 use persistence::store::StoreError;
 use persistence::{Appender, Board, Recovered, StoreReader};
 use protocol::ids::PartitionId;
-use protocol::link::{LogEntry, LogProgress, StoreAnswer, StoreQuestion};
+use protocol::link::{LogEntry, LogLevel, LogProgress, StoreAnswer, StoreQuestion};
 use protocol::time::Now;
 use router::engine::{Partition, StoreUnavailable};
 use shard::lanes::Bell;
@@ -49,12 +49,12 @@ pub enum LogEvent {
 /// shard's bell.
 pub trait PartitionLog: fmt::Debug {
     /// Hands over an entry. It is synced in the order of its sequence, or fails with everything
-    /// behind it.
+    /// behind it. Where nobody awaits the store, it may take its time.
     ///
     /// # Errors
     ///
     /// There is no room.
-    fn append(&mut self, entry: LogEntry) -> Result<(), Full>;
+    fn append(&mut self, entry: LogEntry, awaits: LogLevel) -> Result<(), Full>;
 
     /// Asks the store; the answer comes as an event, once.
     fn ask(
@@ -191,8 +191,13 @@ impl NodeLog {
 }
 
 impl PartitionLog for NodeLog {
-    fn append(&mut self, entry: LogEntry) -> Result<(), Full> {
-        self.source.appender.append(self.term, &entry).map_err(|persistence::Full| Full)
+    fn append(&mut self, entry: LogEntry, awaits: LogLevel) -> Result<(), Full> {
+        let appender = &self.source.appender;
+        let appended = match awaits {
+            LogLevel::Log => appender.append(self.term, &entry),
+            LogLevel::Store => appender.append_awaiting_store(self.term, &entry),
+        };
+        appended.map_err(|persistence::Full| Full)
     }
 
     fn ask(

@@ -62,8 +62,8 @@ fn persistence(global: &Table, folder: &Path) -> Option<PersistenceSettings> {
     let directory = global.text_if_any("persistence.data_dir")?;
     let journal_io = match global.text("persistence.journal_io").as_str() {
         "io_uring" => JournalIo::Uring,
-        "standard" => JournalIo::Standard,
-        _ => JournalIo::Auto,
+        "auto" => JournalIo::Auto,
+        _ => JournalIo::Standard,
     };
     Some(PersistenceSettings {
         directory: folder.join(directory),

@@ -19,8 +19,8 @@ use protocol::channels::{ChannelOptions, Durability};
 use protocol::client::ErrorCode;
 use protocol::ids::ConnectionId;
 use protocol::link::{
-    Answer, FromRouter, GatewayId, LogChange, LogEntry, LogProgress, Position, Publication,
-    PublishRequest, ReplyTo, ToRouter,
+    Answer, FromRouter, GatewayId, LogChange, LogEntry, LogLevel, LogProgress, Position,
+    Publication, PublishRequest, ReplyTo, ToRouter,
 };
 use protocol::time::{Moment, Now};
 
@@ -77,20 +77,13 @@ impl Log {
     }
 }
 
-/// What must be reached before an entry counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
-    Log,
-    Store,
-}
-
 /// One entry that the store does not have.
 #[derive(Debug)]
 struct Entry {
     channel: usize,
     /// The offset up to which the channel is stored once this entry is.
     offset: u64,
-    level: Level,
+    level: LogLevel,
     /// What becomes visible with it; taken when it does.
     pending: Option<Box<Pending>>,
 }
@@ -305,12 +298,12 @@ impl Partition {
         let channel = self.channel_at(index);
         let (name, epoch) = (channel.name.clone(), channel.position.epoch.clone());
         let entry = LogEntry { partition, sequence, channel: name, epoch, change };
-        self.remember_entry(index, pending);
-        self.actions.push_back(Action::Append(Box::new(entry)));
+        let awaits = self.remember_entry(index, pending);
+        self.actions.push_back(Action::Append { entry: Box::new(entry), awaits });
     }
 
-    /// Keeps an entry until the store has it.
-    fn remember_entry(&mut self, index: usize, pending: Pending) {
+    /// Keeps an entry until the store has it. Returns what it waits for.
+    fn remember_entry(&mut self, index: usize, pending: Pending) -> LogLevel {
         let namespaces = self.options.namespaces.clone();
         let channel = self.channels[index].as_mut().expect("a channel with entries stays");
         let wants_store = namespaces
@@ -319,11 +312,11 @@ impl Partition {
         let durable = channel.durable.as_mut().expect("only durable channels have entries");
         // Behind an entry that waits for the store, nothing of the channel may be seen earlier.
         let level = match wants_store || durable.store_pending_count > 0 {
-            true => Level::Store,
-            false => Level::Log,
+            true => LogLevel::Store,
+            false => LogLevel::Log,
         };
         durable.unstored_count += 1;
-        durable.store_pending_count += u32::from(level == Level::Store);
+        durable.store_pending_count += u32::from(level == LogLevel::Store);
         let offset = match &pending.change {
             Change::Published(publication) => publication.offset,
             Change::HistoryRemoved(offset) => *offset,
@@ -336,6 +329,7 @@ impl Partition {
         let pending = Some(Box::new(pending));
         log.entries.push_back(Entry { channel: index, offset, level, pending });
         log.sequence_next += 1;
+        level
     }
 
     /// The log, or the store behind it, is further than before.
@@ -347,12 +341,12 @@ impl Partition {
         let (synced_from, stored_from) = (log.progress.synced + 1, log.progress.stored + 1);
         log.progress = progress;
         for sequence in synced_from..=progress.synced {
-            if self.log_mut().entry_mut(sequence).level == Level::Log {
+            if self.log_mut().entry_mut(sequence).level == LogLevel::Log {
                 self.commit(sequence, now);
             }
         }
         for sequence in stored_from..=progress.stored {
-            if self.log_mut().entry_mut(sequence).level == Level::Store {
+            if self.log_mut().entry_mut(sequence).level == LogLevel::Store {
                 self.commit(sequence, now);
             }
             let entry = self.log_mut().entries.pop_front().expect("unstored entries are kept");
@@ -360,7 +354,7 @@ impl Partition {
             let durable = channel.durable.as_mut().expect("it has entries");
             durable.stored_offset = durable.stored_offset.max(entry.offset);
             durable.unstored_count -= 1;
-            durable.store_pending_count -= u32::from(entry.level == Level::Store);
+            durable.store_pending_count -= u32::from(entry.level == LogLevel::Store);
         }
         self.check_invariants();
     }
@@ -438,7 +432,7 @@ impl Partition {
     /// There was no room for an entry; those behind it did not get there either.
     pub fn append_refused(&mut self, sequence: u64) {
         self.actions.retain(|action| match action {
-            Action::Append(entry) => entry.sequence < sequence,
+            Action::Append { entry, .. } => entry.sequence < sequence,
             _ => true,
         });
         self.roll_back(sequence);
@@ -461,7 +455,7 @@ impl Partition {
             let name = channel.name.clone();
             let durable = channel.durable.as_mut().expect("it has entries");
             durable.unstored_count -= 1;
-            durable.store_pending_count -= u32::from(entry.level == Level::Store);
+            durable.store_pending_count -= u32::from(entry.level == LogLevel::Store);
             if let Change::Published(publication) = &pending.change {
                 durable.offset_next -= 1;
                 assert!(durable.offset_next == publication.offset, "the newest goes first");

@@ -15,8 +15,9 @@ use protocol::client::ErrorCode;
 use protocol::ids::{ConnectionId, PartitionId};
 use protocol::limits::HISTORY_PUBLICATIONS_MAX;
 use protocol::link::{
-    Answer, FromRouter, GatewayId, LogEntry, LogProgress, Position, Publication, PublishRequest,
-    ReplyTo, Request, RouterReply, StoreQuestion, SubscribeRequest, Subscribed, ToRouter,
+    Answer, FromRouter, GatewayId, LogEntry, LogLevel, LogProgress, Position, Publication,
+    PublishRequest, ReplyTo, Request, RouterReply, StoreQuestion, SubscribeRequest, Subscribed,
+    ToRouter,
 };
 use protocol::time::{Moment, Now};
 
@@ -83,7 +84,12 @@ pub enum Action {
     },
     /// Append to the log. If there is no room, [`Partition::append_refused`] must follow before
     /// the next action is taken.
-    Append(Box<LogEntry>),
+    Append {
+        /// The entry.
+        entry: Box<LogEntry>,
+        /// What must have it before anybody hears of it.
+        awaits: LogLevel,
+    },
     /// Ask the store; [`Partition::store_answered`] takes the answer.
     AskStore {
         /// The number of the question.

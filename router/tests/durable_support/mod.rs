@@ -111,11 +111,11 @@ impl Bench {
                     let earlier = self.answers.insert(call, result);
                     assert!(earlier.is_none(), "one answer to a call");
                 }
-                Action::Append(entry) if self.has_room => {
+                Action::Append { entry, .. } if self.has_room => {
                     assert_eq!(entry.sequence, self.log.len() as u64 + 1, "no hole in the log");
                     self.log.push(*entry);
                 }
-                Action::Append(entry) => self.partition.append_refused(entry.sequence),
+                Action::Append { entry, .. } => self.partition.append_refused(entry.sequence),
                 Action::AskStore { read, channel, question } => {
                     self.questions.push_back((read, channel, question));
                 }

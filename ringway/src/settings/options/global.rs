@@ -335,8 +335,9 @@ const PERSISTENCE: &[OptionRow] = &[
     OptionRow::new(
         "persistence.journal_io",
         Kind::Choice(&["auto", "io_uring", "standard"]),
-        "auto",
-        "What the journal writes through. `auto`: io_uring where the kernel lets us.",
+        "standard",
+        "What the journal writes through. `standard`: the file calls of the system, from its own \
+         thread; `io_uring`: io_uring, or no start; `auto`: io_uring where the kernel lets us.",
     )
     .restart()
     .ours(),

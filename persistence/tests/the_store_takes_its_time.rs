@@ -1,0 +1,38 @@
+//! Goal: the store commits rarely while nobody awaits it, and at once when somebody does.
+//! Method: real files and threads; commits are counted.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use persistence::limits::COMMIT_PAUSE;
+use persistence::open;
+use protocol::ids::PartitionId;
+use support::{entry, options, wait_until};
+
+#[test]
+fn unless_somebody_awaits_it() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let opened = open(options(&folder.path().join("data"))).expect("it opens");
+    let counters = opened.persistence.counters();
+    let progress = || opened.board.progress(PartitionId(1));
+    opened.appender.append(1, &entry(1, 1, b"{}")).expect("room");
+    wait_until("the first is stored, there is nothing to wait for", || progress().stored == 1);
+    let began = Instant::now();
+    for sequence in 2..=40 {
+        opened.appender.append(1, &entry(1, sequence, b"{}")).expect("room");
+        wait_until("synced", || progress().synced == sequence);
+    }
+    let batches = counters.commits.get();
+    assert!(batches >= 40, "a batch each: {batches}");
+    let commits = counters.store_commits.get();
+    let pauses = 2 + (began.elapsed().as_nanos() / COMMIT_PAUSE.as_nanos()) as u64;
+    assert!(commits <= pauses, "{commits} commits in {:?}", began.elapsed());
+    opened.appender.append(1, &entry(1, 41, b"{}")).expect("room");
+    let asked = Instant::now();
+    opened.appender.append_awaiting_store(1, &entry(1, 42, b"{}")).expect("room");
+    wait_until("stored", || progress().stored == 42);
+    // The next paced commit is due a pause after the last one, which began before `asked`.
+    let due = COMMIT_PAUSE.saturating_sub(asked - began);
+    assert!(due < Duration::from_millis(200) || asked.elapsed() < due, "nobody waited for more");
+}
