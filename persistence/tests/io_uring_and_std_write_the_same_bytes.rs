@@ -10,7 +10,7 @@ use persistence::files::{Files, SegmentSource, StdFiles, UringFiles};
 use persistence::{Turn, open_journal};
 use support::{entry, journal_options};
 
-async fn write(files: impl Files + SegmentSource + Clone) {
+async fn write(files: impl Files + SegmentSource) {
     let Ok(mut opened) = open_journal(&files, journal_options(8192)).await else {
         panic!("an empty folder")
     };
