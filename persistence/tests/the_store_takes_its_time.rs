@@ -23,9 +23,9 @@ fn unless_somebody_awaits_it() {
         opened.appender.append(1, &entry(1, sequence, b"{}")).expect("room");
         wait_until("synced", || progress().synced == sequence);
     }
-    let batches = counters.commits.get();
+    let batches = counters.commits.value();
     assert!(batches >= 40, "a batch each: {batches}");
-    let commits = counters.store_commits.get();
+    let commits = counters.store_commits.value();
     let pauses = 2 + (began.elapsed().as_nanos() / COMMIT_PAUSE.as_nanos()) as u64;
     assert!(commits <= pauses, "{commits} commits in {:?}", began.elapsed());
     opened.appender.append(1, &entry(1, 41, b"{}")).expect("room");
