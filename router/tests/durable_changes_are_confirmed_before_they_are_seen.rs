@@ -356,3 +356,28 @@ fn a_silent_store_holds_no_key() {
     assert_eq!(bench.position(again).offset, 3);
     assert_eq!(bench.log.len(), 3);
 }
+
+#[test]
+fn a_silent_store_ends_recoveries_and_pages_with_an_error() {
+    let mut bench = listened(Durability::Log);
+    (1..=600).for_each(|number| _ = bench.publish(&number.to_string(), None));
+    bench.sync();
+    bench.store();
+    bench.restart();
+    let call = bench.subscribe(1, None);
+    bench.answer_store();
+    let epoch = bench.subscribed(call).position.epoch;
+    let since = Position { offset: 0, epoch };
+    let recovery = bench.subscribe(2, Some(since.clone()));
+    let page = bench.ask(Request::History(Box::new(everything())));
+    bench.pass(PUBLISH_TIMEOUT - TICK);
+    assert!(bench.answers.is_empty(), "the store has time until then");
+    bench.pass(TICK);
+    assert_eq!(bench.error(recovery), ErrorCode::Internal);
+    assert_eq!(bench.error(page), ErrorCode::Internal);
+    bench.answer_store();
+    assert!(bench.answers.is_empty(), "nobody is answered twice");
+    let again = bench.subscribe(2, Some(since));
+    bench.answer_store();
+    assert_eq!(bench.subscribed(again).publications.len(), 600);
+}

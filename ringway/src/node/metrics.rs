@@ -108,7 +108,9 @@ const ROUTER_COUNTERS: &[(&str, &str, ReadRouter)] = &[
     ("log_refused", "Durable changes refused because the log failed or was full", |one| {
         one.log_refused
     }),
-    ("log_overdue", "Durable changes that nothing confirmed in time", |one| one.log_overdue),
+    ("log_overdue", "Durable changes not confirmed, and questions not answered, in time", |one| {
+        one.log_overdue
+    }),
     ("channels_loaded", "Channels read from the store", |one| one.channels_loaded),
     ("idempotency_keys_forgotten_early", "Keys forgotten for want of room", |one| {
         one.keys_forgotten_early

@@ -312,7 +312,7 @@ impl Partition {
         self.now = now;
         self.keys.expire(now.moment);
         self.answer_overdue(now.moment);
-        self.refuse_overdue(now.moment);
+        self.refuse_overdue(now);
         for _ in 0..limits::SWEEP_CHANNELS_PER_TICK.min(self.channels.len()) {
             self.sweep_next = (self.sweep_next + 1) % self.channels.len();
             self.sweep(self.sweep_next, now);

@@ -44,6 +44,7 @@ pub(super) struct Reads {
 struct Read {
     channel: usize,
     purpose: Purpose,
+    asked_at: Moment,
 }
 
 /// What an answer is for.
@@ -121,10 +122,11 @@ impl Partition {
         let channel = self.channel_at(index);
         let name = channel.name.clone();
         channel.durable.as_mut().expect("only durable channels are stored").reads_count += 1;
+        let asked_at = self.now.moment;
         let reads = &mut self.log_mut().reads;
         reads.next += 1;
         let read = reads.next;
-        reads.waiting.insert(read, Read { channel: index, purpose });
+        reads.waiting.insert(read, Read { channel: index, purpose, asked_at });
         self.actions.push_back(Action::AskStore { read, channel: name, question });
         read
     }
@@ -235,7 +237,7 @@ impl Partition {
         now: Now,
     ) {
         self.now = now;
-        let Some(Read { channel: index, purpose }) = self.log_mut().reads.waiting.remove(&read)
+        let Some(Read { channel: index, purpose, .. }) = self.log_mut().reads.waiting.remove(&read)
         else {
             return;
         };
@@ -289,9 +291,25 @@ impl Partition {
     }
 
     /// Refuses what waited too long for a store that does not answer, as for a log that does not.
-    pub(super) fn refuse_overdue(&mut self, now: Moment) {
+    pub(super) fn refuse_overdue(&mut self, now: Now) {
         let Some(log) = &self.log else { return };
-        let reads = log.reads.waiting.values();
+        let overdue: Vec<u64> = log
+            .reads
+            .waiting
+            .iter()
+            .filter(|(_, read)| matches!(read.purpose, Purpose::Recover(_) | Purpose::Page(_)))
+            .filter(|(_, read)| now.moment.since(read.asked_at) >= limits::PUBLISH_TIMEOUT)
+            .map(|(number, _)| *number)
+            .collect();
+        for read in overdue {
+            self.counters.log_overdue += 1;
+            self.store_answered(read, Err(StoreUnavailable), now);
+        }
+        self.refuse_held_overdue(now.moment);
+    }
+
+    fn refuse_held_overdue(&mut self, now: Moment) {
+        let reads = self.log_mut().reads.waiting.values();
         let holding = reads.filter(|read| matches!(read.purpose, Purpose::Load | Purpose::Key));
         let mut channels: Vec<usize> = holding.map(|read| read.channel).collect();
         channels.sort_unstable();
