@@ -228,7 +228,8 @@ fn connections_per_table(needs: &Needs) -> u64 {
 
 fn files(host: &Host, needs: &Needs) -> Option<Finding> {
     // A ring's table of direct descriptors may have as many entries as the process may have files,
-    // and a shard may have many rings; without rings, all connections together are files of the process.
+    // and a shard may have many rings; without rings, all connections together are files of the
+    // process.
     let (needed, why) = match host.driver(needs) {
         Some(Driver::Portable) => (
             needs.connections + FILES_BESIDE,

@@ -1,8 +1,8 @@
 //! Several rings that look like one: as many tables of direct descriptors as a shard needs.
 //!
-//! A table may have RLIMIT_NOFILE places, a process as many tables as it likes. The next ring is made
-//! when the tables before it are full, so that a shard with few clients has one ring and turns as
-//! fast as that.
+//! A table may have RLIMIT_NOFILE places, a process as many tables as it likes. The next ring is
+//! made when the tables before it are full, so that a shard with few clients has one ring and turns
+//! as fast as that.
 //!
 //! Owns: the rings of one shard, and which of them accepts.
 //! Never: sleeps on another ring than the first. The kernel rings the shard's bell for the others,

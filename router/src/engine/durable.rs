@@ -33,7 +33,7 @@ use crate::limits;
 /// What a partition knows of its log.
 #[derive(Debug)]
 pub(super) struct Log {
-    progress: LogProgress,
+    pub(super) progress: LogProgress,
     /// Sequence of the next entry.
     sequence_next: u64,
     is_available: bool,
@@ -227,7 +227,7 @@ impl Partition {
             if !self.keys.has_room(pending_count, stored) {
                 // A key that neither memory nor the store knew would count twice.
                 self.counters.log_refused += 1;
-                return self.reply(gateway, name, reply_to, Err(ErrorCode::TooManyRequests));
+                return self.reply(gateway, name, reply_to, Err(ErrorCode::Internal));
             }
         }
         let durable = self.channel_at(index).durable.as_mut().expect("checked by the caller");
@@ -374,7 +374,8 @@ impl Partition {
                     self.log_mut().keys_pending.remove(&(name.clone(), key.clone()));
                     let age = now.unix_ms.saturating_sub(publication.time_ms);
                     let at = KeyTime { now: now.moment, age_ms: age, sequence };
-                    self.keys.remember(name.clone(), &key, position.clone(), at);
+                    let stored = self.log_mut().progress.stored;
+                    self.keys.remember(name.clone(), &key, position.clone(), at, stored);
                 }
                 Answer::Published(position)
             }
@@ -519,7 +520,9 @@ impl Partition {
         });
         if !known {
             // The first entry of the channel, or of a new epoch: the rest is in the store.
-            self.forget_pending(index);
+            if channel.durable.as_ref().is_some_and(|durable| durable.unstored_count > 0) {
+                self.forget_pending(index);
+            }
             let channel = self.channel_at(index);
             channel.window.clear();
             channel.position = Position { offset: offset_first - 1, epoch: entry.epoch.clone() };

@@ -375,7 +375,8 @@ impl Partition {
         self.counters.publications += 1;
         if let Some(key) = request.idempotency_key {
             let at = KeyTime { now: now.moment, age_ms: 0, sequence: 0 };
-            self.keys.remember(name.clone(), &key, position.clone(), at);
+            let stored = self.log.as_ref().map_or(u64::MAX, |log| log.progress.stored);
+            self.keys.remember(name.clone(), &key, position.clone(), at, stored);
         }
         Ok(position)
     }
