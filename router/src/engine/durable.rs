@@ -305,7 +305,7 @@ impl Partition {
     /// Keeps an entry until the store has it. Returns what it waits for.
     fn remember_entry(&mut self, index: usize, pending: Pending) -> LogLevel {
         let namespaces = self.options.namespaces.clone();
-        let channel = self.channels[index].as_mut().expect("a channel with entries stays");
+        let channel = self.channels[index].as_deref_mut().expect("a channel with entries stays");
         let wants_store = namespaces
             .resolve(&channel.name)
             .is_some_and(|options| options.durability == Durability::Store);
@@ -350,7 +350,7 @@ impl Partition {
                 self.commit(sequence, now);
             }
             let entry = self.log_mut().entries.pop_front().expect("unstored entries are kept");
-            let channel = self.channels[entry.channel].as_mut().expect("it has entries");
+            let channel = self.channels[entry.channel].as_deref_mut().expect("it has entries");
             let durable = channel.durable.as_mut().expect("it has entries");
             durable.stored_offset = durable.stored_offset.max(entry.offset);
             durable.unstored_count -= 1;
@@ -452,7 +452,7 @@ impl Partition {
         // From the newest to the oldest, so that each gives back the last place of its channel.
         for entry in refused {
             let pending = *entry.pending.expect("what is not synced is not committed");
-            let channel = self.channels[entry.channel].as_mut().expect("it has entries");
+            let channel = self.channels[entry.channel].as_deref_mut().expect("it has entries");
             let name = channel.name.clone();
             let durable = channel.durable.as_mut().expect("it has entries");
             durable.unstored_count -= 1;
