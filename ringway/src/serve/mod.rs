@@ -83,7 +83,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let shards = node.shards.clone();
     let backend =
         LocalBackend::new(shards.clone(), options.partitions_count, namespaces, name, uid);
-    let serves = ClientRoutes { api, page: true, health: settings.health || settings.development };
+    let serves = ClientRoutes { api, page: true, health: settings.health };
     // Set once, here: the shards answered 503 until now.
     drop(routes.set(client_port(&backend, serves)));
     if let Some(listener) = operators.listener {
