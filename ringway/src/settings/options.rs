@@ -7,7 +7,7 @@ mod channel;
 mod global;
 mod kind;
 
-pub(crate) use kind::{Kind, Typed, address, socket_address};
+pub(crate) use kind::{Kind, Typed, address, duration, socket_address};
 
 /// One option.
 #[derive(Clone, Copy, Debug)]
