@@ -138,8 +138,8 @@ pub fn backup(directory: &Path, target: &Path) -> Result<BackupReport, BackupErr
 }
 
 /// Makes a data directory from a backup. `directory` is made and must be empty. Every checksum of
-/// the backup is verified first. Every channel begins a new epoch, so that clients who saw more than
-/// the backup holds are told. Blocks; call it outside of any runtime.
+/// the backup is verified first. Every channel begins a new epoch, so that clients who saw more
+/// than the backup holds are told. Blocks; call it outside of any runtime.
 ///
 /// # Errors
 ///
