@@ -45,6 +45,9 @@ fn development(settings: &Settings, address: SocketAddr) {
         "  DEVELOPMENT MODE: no configuration was given. Loopback only, secrets made up for this"
     );
     println!("  start, every channel open to every client. Do not expose it.");
+    if settings.persistence.is_some() {
+        println!("  What is in the data directory stays; tokens of an earlier start do not.");
+    }
     println!();
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (user, channel, expires_at) = ("guest", None, Some(unix + DEVELOPMENT_TOKEN_TTL_SECONDS));

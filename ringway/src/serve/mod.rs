@@ -132,8 +132,9 @@ async fn bind_operators(address: Option<SocketAddr>) -> Result<Operators, String
     };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
         format!(
-            "{address} (metrics.address) cannot be bound: {error}; set another address, or \
-             `metrics.address = \"\"` for none"
+            "{address} (metrics.address) cannot be bound: {error}; set another address \
+             (without a file: RINGWAY_METRICS_ADDRESS=127.0.0.1:9001), or none by \
+             `metrics.address = \"\"`"
         )
     })?;
     let address = listener.local_addr().ok();

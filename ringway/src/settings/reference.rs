@@ -95,7 +95,8 @@ Centrifugo v6 has keep its names and meanings, so its configuration files load.
   loses the line ends behind it.
 * **Development mode**: without a file, and without credentials in the environment, Ringway
   listens on `127.0.0.1` only, makes up a token secret and an API key, and lets clients subscribe,
-  publish, and see presence and history in channels without a namespace.
+  publish, and see presence and history in channels without a namespace. With `--data-dir` these
+  are durable (`log`).
 * **Reload**: SIGHUP reads everything again. Either all of it holds afterwards or nothing changes.
   Options marked `restart` wait for one.
 ";

@@ -365,7 +365,8 @@ const OPERATION: &[OptionRow] = &[
         "health.enabled",
         Kind::Flag,
         "true",
-        "Serve `/health` on the client port as well as at `metrics.address`.",
+        "Serve `/health` on the client port as well as at `metrics.address`: 200 while every \
+         shard answers, whatever the state of the disk.",
     )
     .restart(),
     OptionRow::fixed("health.handler_prefix", &["/health"], PREFIX),
