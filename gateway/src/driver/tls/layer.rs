@@ -1,0 +1,671 @@
+//! TLS of one shard's connections, between their sockets and what reads and writes them.
+//!
+//! Owns: keys, unfinished records, and sealed bytes that the kernel has not taken.
+//! Never: touches a socket; decides when a connection ends.
+//! Invariant: what was sealed is sent once, in the order of sealing; the engine hears of its send
+//! when every sealed byte of it has left.
+//!
+//! ```text
+//!  Fresh ─► Handshaking ─► Own │ Rustls ─► Over         bytes in ─► receive ─► Arrival
+//!    │           └── failed ───────────────► ▲           data out ─► seal ─┐
+//!    └─► Plain: HTTP without TLS is refused  │                next ◄───────┴─ handshake, alerts
+//! ```
+
+use std::sync::Arc;
+
+use protocol::ids::ConnectionId;
+use rustls::ProtocolVersion;
+use shard::SendBuffer;
+
+use super::config::{RecordLayer, TlsConfig};
+use super::counters::{HandshakeEnd, RecordFault, TlsCounters};
+use super::record::{CLOSE_NOTIFY, HEADER_BYTES, Opened, Records, Refusal};
+use super::session::{Progress, Session};
+use crate::engine::SpareBuffers;
+use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_KEPT_BYTES_MAX};
+
+/// TLS of one shard. Without a configuration it lets everything through as it is.
+#[derive(Default)]
+pub(crate) struct Tls {
+    config: Option<Arc<TlsConfig>>,
+    sockets: Vec<Socket>,
+    counters: TlsCounters,
+    spare: SpareBuffers,
+    /// Where data of rustls lies while it is read: readers change it in place.
+    scratch: Vec<u8>,
+}
+
+/// One connection. An idle one is this, and what its state has boxed.
+#[derive(Default)]
+struct Socket {
+    state: State,
+    /// Bytes under way; `None`: there are none.
+    transfer: Option<Box<Transfer>>,
+    /// Nothing more may be sealed: a close_notify was, or the connection failed.
+    is_closed: bool,
+    /// The writing side of the socket is shut behind what waits.
+    wants_shutdown: bool,
+    /// The client said that it sends nothing more; what it sends nevertheless is thrown away.
+    has_ended: bool,
+    /// The socket is being closed: nothing more may be sent.
+    is_cut: bool,
+}
+
+#[derive(Default)]
+enum State {
+    /// Nothing has come.
+    #[default]
+    Fresh,
+    /// The client speaks HTTP without TLS, and is told so.
+    Plain,
+    Handshaking(Box<Handshake>),
+    Rustls(Box<Session>),
+    Own(Box<Records>),
+    /// Nothing more is read.
+    Over,
+}
+
+struct Handshake {
+    session: Session,
+    received_bytes: usize,
+}
+
+/// What is under way on a connection.
+#[derive(Default)]
+struct Transfer {
+    /// The beginning of a record, at most [`TLS_KEPT_BYTES_MAX`].
+    kept: Vec<u8>,
+    /// Sealed, and not with the kernel: one send of the engine at most, and what TLS itself says.
+    outgoing: Vec<u8>,
+    /// What a short send left.
+    rest: Option<SendBuffer>,
+    /// What the engine sent, until its last sealed byte has left.
+    plaintext: Option<SendBuffer>,
+    /// Is the end of it with the kernel?
+    is_last_in_flight: bool,
+    is_sending: bool,
+}
+
+/// Something for the reader.
+pub(crate) enum Arrival<'a> {
+    /// The handshake is over. Comes once, before any data.
+    Secured,
+    /// The client's bytes, which may be changed in place.
+    Data(&'a mut [u8]),
+}
+
+/// What bytes led to, beside arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// The connection goes on.
+    Open,
+    /// The client will send nothing more.
+    Ended,
+    /// The connection cannot go on.
+    Failed,
+    /// The client speaks HTTP without TLS.
+    PlainHttp,
+}
+
+/// What became of a send of the engine.
+#[derive(Debug)]
+pub(crate) enum Sealing {
+    /// It goes out as it is.
+    Plain(SendBuffer),
+    /// It is sealed and waits to be sent.
+    Taken,
+    /// It cannot be sent.
+    Refused(SendBuffer),
+}
+
+/// What a completed send means.
+#[derive(Debug)]
+pub(crate) enum Completed {
+    /// It was the engine's own.
+    Plain(SendBuffer),
+    /// All of this left the engine long ago and the socket now; `None`: the send failed.
+    Engine(SendBuffer, Option<u32>),
+    /// Nothing for the engine.
+    Nothing,
+    /// It carried nothing of the engine, and failed.
+    Failed,
+}
+
+/// How the writing side is shut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// At once.
+    Now,
+    /// Behind what waits: see [`Tls::next`].
+    Behind,
+    /// There is nothing to say: the handshake is not over.
+    Pointless,
+}
+
+/// What the socket has to do now.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Send this.
+    Send(SendBuffer),
+    /// Shut the writing side.
+    ShutdownWrite,
+}
+
+impl Tls {
+    /// TLS for every connection; `None`: for none.
+    pub(crate) fn new(config: Option<Arc<TlsConfig>>) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.config.is_some()
+    }
+
+    /// Handshakes that begin from now on use this. Where there was no TLS there will be none.
+    pub(crate) fn replace(&mut self, config: Arc<TlsConfig>) {
+        if self.is_on() {
+            self.config = Some(config);
+        }
+    }
+
+    pub(crate) fn counters(&self) -> TlsCounters {
+        self.counters
+    }
+
+    /// A connection was accepted.
+    pub(crate) fn open(&mut self, connection: ConnectionId) {
+        if self.is_on() {
+            let index = connection.slot().index();
+            if self.sockets.len() <= index {
+                self.sockets.resize_with(index + 1, Socket::default);
+            }
+            self.sockets[index] = Socket::default();
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn closed(&mut self, connection: ConnectionId) {
+        if let Some(socket) = self.sockets.get_mut(connection.slot().index()) {
+            let socket = std::mem::take(socket);
+            self.count_unfinished(&socket.state);
+        }
+    }
+
+    /// Is a record unfinished, on a connection that is secured?
+    pub(crate) fn is_unfinished(&self, connection: ConnectionId) -> bool {
+        let Some(socket) = self.sockets.get(connection.slot().index()) else { return false };
+        let is_secured = matches!(socket.state, State::Own(_) | State::Rustls(_));
+        is_secured && socket.transfer.as_ref().is_some_and(|transfer| !transfer.kept.is_empty())
+    }
+
+    /// Takes what came from the socket. What is to be sent for it waits in [`Self::next`].
+    pub(crate) fn receive(
+        &mut self,
+        connection: ConnectionId,
+        bytes: &mut [u8],
+        arrive: &mut dyn FnMut(Arrival<'_>),
+    ) -> Received {
+        let index = connection.slot().index();
+        if matches!(self.sockets[index].state, State::Fresh)
+            && let Some(end) = self.begin(index, bytes)
+        {
+            return end;
+        }
+        if self.sockets[index].has_ended {
+            return Received::Open;
+        }
+        let received = match self.sockets[index].state {
+            State::Handshaking(_) => self.shake(index, bytes, arrive),
+            State::Own(_) => self.receive_own(index, bytes, arrive),
+            State::Rustls(_) => self.receive_rustls(index, bytes, arrive),
+            State::Fresh | State::Plain | State::Over => Received::Open,
+        };
+        self.sockets[index].has_ended = received == Received::Ended;
+        received
+    }
+
+    /// The first bytes: a handshake begins, or cannot.
+    fn begin(&mut self, index: usize, bytes: &[u8]) -> Option<Received> {
+        let config = self.config.as_ref()?;
+        let socket = &mut self.sockets[index];
+        // RFC 9112, 3: a request begins with a method. No record of TLS begins with a letter.
+        if bytes.first().is_some_and(u8::is_ascii_uppercase) {
+            socket.state = State::Plain;
+            self.counters.handshakes[HandshakeEnd::PlainHttp as usize] += 1;
+            return Some(Received::PlainHttp);
+        }
+        let refusal = if self.counters.handshakes_now >= u64::from(config.handshakes_max) {
+            HandshakeEnd::TooMany
+        } else if let Ok(session) = Session::new(config.server.clone()) {
+            socket.state = State::Handshaking(Box::new(Handshake { session, received_bytes: 0 }));
+            self.counters.handshakes_now += 1;
+            return None;
+        } else {
+            HandshakeEnd::Internal
+        };
+        socket.fail();
+        self.counters.handshakes[refusal as usize] += 1;
+        Some(Received::Failed)
+    }
+
+    fn shake(
+        &mut self,
+        index: usize,
+        bytes: &mut [u8],
+        arrive: &mut dyn FnMut(Arrival<'_>),
+    ) -> Received {
+        let socket = &mut self.sockets[index];
+        let State::Handshaking(handshake) = &mut socket.state else { return Received::Open };
+        handshake.received_bytes += bytes.len();
+        if handshake.received_bytes > TLS_HANDSHAKE_BYTES_MAX {
+            return self.fail_handshake(index, HandshakeEnd::TooLong);
+        }
+        let transfer = socket.transfer.get_or_insert_default();
+        let scratch = &mut self.scratch;
+        let mut is_told = false;
+        let progress = transfer.run(bytes, |bytes, outgoing| {
+            handshake.session.receive(bytes, outgoing, &mut |data| {
+                if !std::mem::replace(&mut is_told, true) {
+                    arrive(Arrival::Secured);
+                }
+                hand_over(data, scratch, arrive);
+            })
+        });
+        match progress.is_ready {
+            Err(error) => self.fail_handshake(index, HandshakeEnd::from(&error)),
+            Ok(false) if progress.peer_closed => {
+                self.fail_handshake(index, HandshakeEnd::Unfinished)
+            }
+            Ok(false) => Received::Open,
+            Ok(true) => {
+                let end = self.finish_handshake(index);
+                if !is_told && end == Received::Open {
+                    arrive(Arrival::Secured);
+                }
+                if progress.peer_closed { Received::Ended } else { end }
+            }
+        }
+    }
+
+    fn finish_handshake(&mut self, index: usize) -> Received {
+        let socket = &mut self.sockets[index];
+        let State::Handshaking(handshake) = std::mem::take(&mut socket.state) else {
+            unreachable!("the handshake has just ended")
+        };
+        let session = handshake.session;
+        let end = if session.was_resumed() { HandshakeEnd::Resumed } else { HandshakeEnd::Full };
+        self.counters.handshakes_now -= 1;
+        let wants_own =
+            self.config.as_ref().is_some_and(|config| config.record_layer == RecordLayer::Own);
+        let is_own = wants_own && session.version() == Some(ProtocolVersion::TLSv1_3);
+        socket.state = if is_own {
+            match Records::take_over(session.into_connection()) {
+                Ok(records) => State::Own(Box::new(records)),
+                Err(_) => {
+                    socket.fail();
+                    self.counters.handshakes[HandshakeEnd::Internal as usize] += 1;
+                    return Received::Failed;
+                }
+            }
+        } else {
+            State::Rustls(Box::new(session))
+        };
+        self.counters.handshakes[end as usize] += 1;
+        Received::Open
+    }
+
+    fn fail_handshake(&mut self, index: usize, end: HandshakeEnd) -> Received {
+        self.counters.handshakes_now -= 1;
+        self.counters.handshakes[end as usize] += 1;
+        self.sockets[index].fail();
+        Received::Failed
+    }
+
+    fn receive_rustls(
+        &mut self,
+        index: usize,
+        bytes: &mut [u8],
+        arrive: &mut dyn FnMut(Arrival<'_>),
+    ) -> Received {
+        let socket = &mut self.sockets[index];
+        let State::Rustls(session) = &mut socket.state else { return Received::Open };
+        let transfer = socket.transfer.get_or_insert_default();
+        let scratch = &mut self.scratch;
+        let progress = transfer.run(bytes, |bytes, outgoing| {
+            session.receive(bytes, outgoing, &mut |data| hand_over(data, scratch, arrive))
+        });
+        let is_too_long = transfer.kept.len() > TLS_KEPT_BYTES_MAX;
+        match progress.is_ready {
+            Err(error) => {
+                self.counters.faults[RecordFault::from(&error) as usize] += 1;
+                socket.fail();
+                Received::Failed
+            }
+            Ok(_) if is_too_long => {
+                self.counters.faults[RecordFault::Oversized as usize] += 1;
+                socket.fail();
+                Received::Failed
+            }
+            Ok(_) if progress.peer_closed => Received::Ended,
+            Ok(_) => {
+                socket.rest_if_idle();
+                Received::Open
+            }
+        }
+    }
+
+    /// Opens whole records where they lie; only one that is cut by the end of the bytes is copied.
+    fn receive_own(
+        &mut self,
+        index: usize,
+        mut bytes: &mut [u8],
+        arrive: &mut dyn FnMut(Arrival<'_>),
+    ) -> Received {
+        let socket = &mut self.sockets[index];
+        let State::Own(records) = &mut socket.state else { return Received::Open };
+        let transfer = &mut socket.transfer;
+        let mut end = Ok(Received::Open);
+        while end == Ok(Received::Open) && !bytes.is_empty() {
+            let kept = transfer.as_mut().map(|transfer| &mut transfer.kept);
+            end = match kept.filter(|kept| !kept.is_empty()) {
+                Some(kept) => {
+                    let taken = complete(kept, bytes);
+                    bytes = &mut bytes[taken..];
+                    match Records::length(kept) {
+                        Ok(Some(length)) if length == kept.len() => {
+                            let mut record = std::mem::take(kept);
+                            let outgoing = &mut transfer.get_or_insert_default().outgoing;
+                            open(records, &mut record, outgoing, arrive)
+                        }
+                        Ok(_) => Ok(Received::Open),
+                        Err(refusal) => Err(refusal),
+                    }
+                }
+                None => match Records::length(bytes) {
+                    Ok(Some(length)) if length <= bytes.len() => {
+                        let (record, rest) = bytes.split_at_mut(length);
+                        bytes = rest;
+                        let mut none = Vec::new();
+                        let outgoing = transfer.as_mut().map(|transfer| &mut transfer.outgoing);
+                        let outgoing = outgoing.unwrap_or(&mut none);
+                        let end = open(records, record, outgoing, arrive);
+                        if !none.is_empty() {
+                            transfer.get_or_insert_default().outgoing = none;
+                        }
+                        end
+                    }
+                    Ok(_) => {
+                        transfer.get_or_insert_default().kept.extend_from_slice(bytes);
+                        bytes = &mut [];
+                        Ok(Received::Open)
+                    }
+                    Err(refusal) => Err(refusal),
+                },
+            };
+        }
+        match end {
+            Ok(Received::Open) => {
+                socket.rest_if_idle();
+                Received::Open
+            }
+            Ok(end) => end,
+            Err(Refusal { fault, alert }) => {
+                self.counters.faults[fault as usize] += 1;
+                if let Some(alert) = alert {
+                    let outgoing = &mut transfer.get_or_insert_default().outgoing;
+                    // Without keys there is nothing to say it with.
+                    let _ = records.seal_alert(alert, outgoing);
+                }
+                socket.fail();
+                Received::Failed
+            }
+        }
+    }
+
+    /// Seals a send of the engine.
+    pub(crate) fn seal(&mut self, connection: ConnectionId, buffer: SendBuffer) -> Sealing {
+        let Some(socket) = self.sockets.get_mut(connection.slot().index()) else {
+            return Sealing::Plain(buffer);
+        };
+        if matches!(socket.state, State::Plain) {
+            return Sealing::Plain(buffer);
+        }
+        if socket.is_closed || socket.is_cut {
+            return Sealing::Refused(buffer);
+        }
+        let transfer = socket.transfer.get_or_insert_default();
+        assert!(transfer.plaintext.is_none(), "the engine has one send in flight at most");
+        if transfer.outgoing.capacity() == 0 {
+            transfer.outgoing = self.spare.take();
+        }
+        let sealed = match &mut socket.state {
+            State::Own(records) => records.seal(buffer.as_slice(), &mut transfer.outgoing),
+            State::Rustls(session) => session.seal(buffer.as_slice(), &mut transfer.outgoing).ok(),
+            _ => None,
+        };
+        if sealed.is_none() {
+            return Sealing::Refused(buffer);
+        }
+        transfer.plaintext = Some(buffer);
+        transfer.is_last_in_flight = false;
+        Sealing::Taken
+    }
+
+    /// What the socket has to do now. At most one send is out at a time.
+    pub(crate) fn next(&mut self, connection: ConnectionId) -> Option<Next> {
+        let socket = self.sockets.get_mut(connection.slot().index())?;
+        if socket.is_cut {
+            return None;
+        }
+        if let Some(buffer) = socket.next_send() {
+            return Some(Next::Send(buffer));
+        }
+        let is_sending = socket.transfer.as_ref().is_some_and(|transfer| transfer.is_sending);
+        if !is_sending && std::mem::take(&mut socket.wants_shutdown) {
+            return Some(Next::ShutdownWrite);
+        }
+        None
+    }
+
+    /// A send is over: `sent` bytes of it, or it failed.
+    pub(crate) fn sent(
+        &mut self,
+        connection: ConnectionId,
+        mut buffer: SendBuffer,
+        sent: Option<u32>,
+    ) -> Completed {
+        let Some(socket) = self.sockets.get_mut(connection.slot().index()) else {
+            return Completed::Plain(buffer);
+        };
+        let is_plain = matches!(socket.state, State::Plain);
+        let Some(transfer) = socket.transfer.as_mut().filter(|_| !is_plain) else {
+            return Completed::Plain(buffer);
+        };
+        transfer.is_sending = false;
+        let Some(sent) = sent else {
+            socket.is_closed = true;
+            return match transfer.plaintext.take() {
+                Some(plaintext) => Completed::Engine(plaintext, None),
+                None => Completed::Failed,
+            };
+        };
+        buffer.advance(sent);
+        if buffer.bytes_count() > 0 {
+            transfer.rest = Some(buffer);
+            return Completed::Nothing;
+        }
+        self.spare.put(buffer);
+        let is_all = transfer.is_last_in_flight;
+        let plaintext = if is_all { transfer.plaintext.take() } else { None };
+        transfer.is_last_in_flight &= !is_all;
+        socket.rest_if_idle();
+        match plaintext {
+            Some(plaintext) => {
+                let count = plaintext.bytes_count();
+                Completed::Engine(plaintext, Some(count))
+            }
+            None => Completed::Nothing,
+        }
+    }
+
+    /// The engine has said everything: a close_notify follows it (RFC 8446, 6.1).
+    pub(crate) fn end_writing(&mut self, connection: ConnectionId) -> Ending {
+        let Some(socket) = self.sockets.get_mut(connection.slot().index()) else {
+            return Ending::Now;
+        };
+        match socket.state {
+            State::Plain => Ending::Now,
+            State::Fresh | State::Handshaking(_) => Ending::Pointless,
+            _ => {
+                socket.say_goodbye();
+                socket.wants_shutdown = true;
+                Ending::Behind
+            }
+        }
+    }
+
+    /// The socket is about to be closed: what may still be sent before that, if nothing is out.
+    pub(crate) fn last_words(&mut self, connection: ConnectionId) -> Option<SendBuffer> {
+        let socket = self.sockets.get_mut(connection.slot().index())?;
+        socket.is_cut = true;
+        if matches!(socket.state, State::Plain) {
+            return None;
+        }
+        socket.say_goodbye();
+        let last = socket.next_send();
+        let state = std::mem::replace(&mut socket.state, State::Over);
+        self.count_unfinished(&state);
+        last
+    }
+
+    fn count_unfinished(&mut self, state: &State) {
+        if matches!(state, State::Handshaking(_)) {
+            self.counters.handshakes_now -= 1;
+            self.counters.handshakes[HandshakeEnd::Unfinished as usize] += 1;
+        }
+    }
+}
+
+impl Socket {
+    /// Nothing more is read or sealed; what waits is still sent.
+    fn fail(&mut self) {
+        self.state = State::Over;
+        self.is_closed = true;
+        if let Some(transfer) = &mut self.transfer {
+            transfer.kept = Vec::new();
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        if std::mem::replace(&mut self.is_closed, true) {
+            return;
+        }
+        let transfer = self.transfer.get_or_insert_default();
+        // Where the keys are used up, the end of the connection has to say it.
+        let _ = match &mut self.state {
+            State::Own(records) => records.seal_alert(CLOSE_NOTIFY, &mut transfer.outgoing),
+            State::Rustls(session) => session.close(&mut transfer.outgoing).ok(),
+            _ => None,
+        };
+    }
+
+    fn next_send(&mut self) -> Option<SendBuffer> {
+        let transfer = self.transfer.as_mut()?;
+        if transfer.is_sending {
+            return None;
+        }
+        let buffer = match transfer.rest.take() {
+            Some(rest) => rest,
+            None if transfer.outgoing.is_empty() => return None,
+            None => {
+                if let State::Own(records) = &mut self.state {
+                    records.was_sent();
+                }
+                transfer.is_last_in_flight = transfer.plaintext.is_some();
+                SendBuffer::owned(std::mem::take(&mut transfer.outgoing))
+            }
+        };
+        transfer.is_sending = true;
+        Some(buffer)
+    }
+
+    /// An idle connection keeps nothing of its last transfer.
+    fn rest_if_idle(&mut self) {
+        let is_idle = self.transfer.as_ref().is_some_and(|transfer| {
+            !transfer.is_sending
+                && transfer.kept.is_empty()
+                && transfer.outgoing.is_empty()
+                && transfer.rest.is_none()
+                && transfer.plaintext.is_none()
+        });
+        if is_idle {
+            self.transfer = None;
+        }
+    }
+}
+
+impl Transfer {
+    /// Shows rustls everything that it has not taken: in place, unless a beginning was kept.
+    fn run(
+        &mut self,
+        bytes: &mut [u8],
+        receive: impl FnOnce(&mut [u8], &mut Vec<u8>) -> Progress,
+    ) -> Progress {
+        let Self { kept, outgoing, .. } = self;
+        if kept.is_empty() {
+            let progress = receive(bytes, outgoing);
+            kept.extend_from_slice(&bytes[progress.consumed..]);
+            return progress;
+        }
+        kept.extend_from_slice(bytes);
+        let progress = receive(kept, outgoing);
+        kept.drain(..progress.consumed);
+        if kept.is_empty() {
+            *kept = Vec::new();
+        }
+        progress
+    }
+}
+
+/// Appends what a begun record lacks: its header first, because that has the length. Returns how
+/// many bytes it took.
+fn complete(kept: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    let mut taken = 0;
+    let mut take = |kept: &mut Vec<u8>, length: usize| {
+        let count = length.saturating_sub(kept.len()).min(bytes.len() - taken);
+        kept.extend_from_slice(&bytes[taken..taken + count]);
+        taken += count;
+    };
+    take(kept, HEADER_BYTES);
+    if let Ok(Some(length)) = Records::length(kept) {
+        take(kept, length);
+    }
+    taken
+}
+
+fn open(
+    records: &mut Records,
+    record: &mut [u8],
+    outgoing: &mut Vec<u8>,
+    arrive: &mut dyn FnMut(Arrival<'_>),
+) -> Result<Received, Refusal> {
+    match records.open(record, outgoing)? {
+        Opened::Data(range) => {
+            if !range.is_empty() {
+                arrive(Arrival::Data(&mut record[range]));
+            }
+            Ok(Received::Open)
+        }
+        Opened::Control => Ok(Received::Open),
+        Opened::Closed => Ok(Received::Ended),
+    }
+}
+
+/// Data of rustls cannot be changed where it lies.
+fn hand_over(data: &[u8], scratch: &mut Vec<u8>, arrive: &mut dyn FnMut(Arrival<'_>)) {
+    scratch.clear();
+    scratch.extend_from_slice(data);
+    if !scratch.is_empty() {
+        arrive(Arrival::Data(scratch));
+    }
+}
