@@ -67,6 +67,8 @@ pub const TLS_HANDSHAKE_BYTES_MAX: usize = 16 * KIB as usize;
 pub const TLS_KEPT_BYTES_MAX: usize = 16 * KIB as usize + 2048 + 5;
 /// Key updates that a client may ask for without sending data.
 pub const TLS_KEY_UPDATES_MAX: u8 = 32;
+/// Records without content that a client may send one behind the other.
+pub const TLS_EMPTY_RECORDS_MAX: u8 = 32;
 /// Alerts of a client that are passed over.
 pub const TLS_WARNINGS_MAX: u8 = 4;
 /// Timers that one turn fires.

@@ -293,12 +293,21 @@ impl Tls {
             unreachable!("the handshake has just ended")
         };
         let session = handshake.session;
+        let kept = socket.transfer.as_ref().map_or(&[][..], |transfer| &transfer.kept);
+        let has_whole = Records::length(kept)
+            .is_ok_and(|length| length.is_some_and(|length| length <= kept.len()));
         let end = if session.was_resumed() { HandshakeEnd::Resumed } else { HandshakeEnd::Full };
         self.counters.handshakes_now -= 1;
         let wants_own =
             self.config.as_ref().is_some_and(|config| config.record_layer == RecordLayer::Own);
         let is_own = wants_own && session.version() == Some(ProtocolVersion::TLSv1_3);
-        socket.state = if is_own {
+        socket.state = if is_own && has_whole {
+            // rustls has opened it already: the beginning of a message that may only be a change
+            // of keys, in pieces, at once. Nobody does that.
+            socket.fail();
+            self.counters.handshakes[HandshakeEnd::Malformed as usize] += 1;
+            return Received::Failed;
+        } else if is_own {
             match Records::take_over(session.into_connection()) {
                 Ok(records) => State::Own(Box::new(records)),
                 Err(_) => {
@@ -372,7 +381,7 @@ impl Tls {
                     let taken = complete(kept, bytes);
                     bytes = &mut bytes[taken..];
                     match Records::length(kept) {
-                        Ok(Some(length)) if length == kept.len() => {
+                        Ok(Some(length)) if length <= kept.len() => {
                             let mut record = std::mem::take(kept);
                             let outgoing = &mut transfer.get_or_insert_default().outgoing;
                             open(records, &mut record, outgoing, arrive)
@@ -440,7 +449,10 @@ impl Tls {
         }
         let sealed = match &mut socket.state {
             State::Own(records) => records.seal(buffer.as_slice(), &mut transfer.outgoing),
-            State::Rustls(session) => session.seal(buffer.as_slice(), &mut transfer.outgoing).ok(),
+            State::Rustls(session) => {
+                let Transfer { kept, outgoing, .. } = &mut **transfer;
+                session.seal(buffer.as_slice(), kept, outgoing).ok()
+            }
             _ => None,
         };
         if sealed.is_none() {
@@ -564,7 +576,10 @@ impl Socket {
         // Where the keys are used up, the end of the connection has to say it.
         let _ = match &mut self.state {
             State::Own(records) => records.seal_alert(CLOSE_NOTIFY, &mut transfer.outgoing),
-            State::Rustls(session) => session.close(&mut transfer.outgoing).ok(),
+            State::Rustls(session) => {
+                let Transfer { kept, outgoing, .. } = &mut **transfer;
+                session.close(kept, outgoing).ok()
+            }
             _ => None,
         };
     }
@@ -667,5 +682,16 @@ fn hand_over(data: &[u8], scratch: &mut Vec<u8>, arrive: &mut dyn FnMut(Arrival<
     scratch.extend_from_slice(data);
     if !scratch.is_empty() {
         arrive(Arrival::Data(scratch));
+    }
+}
+
+#[cfg(test)]
+impl Tls {
+    /// Our record layer of a connection, for tests that forge records.
+    pub(super) fn records(&self, connection: ConnectionId) -> &Records {
+        match &self.sockets[connection.slot().index()].state {
+            State::Own(records) => records,
+            _ => panic!("the connection has no record layer of ours"),
+        }
     }
 }

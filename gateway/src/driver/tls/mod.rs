@@ -11,8 +11,6 @@ mod counters;
 mod layer;
 mod record;
 mod session;
-#[cfg(test)]
-mod testing;
 mod tickets;
 mod validity;
 
@@ -20,3 +18,8 @@ pub use certificates::{Certificate, CertificateFault};
 pub use config::{RecordLayer, TlsConfig, TlsConfigFault, TlsOptions, TlsVersion};
 pub use counters::{HandshakeEnd, RecordFault, TlsCounters};
 pub(crate) use layer::{Arrival, Completed, Ending, Next, Received, Sealing, Tls};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use rustls::kernel::KernelConnection;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 
 use super::counters::RecordFault;
-use crate::limits::{TLS_KEY_UPDATES_MAX, TLS_WARNINGS_MAX};
+use crate::limits::{TLS_EMPTY_RECORDS_MAX, TLS_KEY_UPDATES_MAX, TLS_WARNINGS_MAX};
 
 /// One end of an established connection.
 pub(super) struct Records {
@@ -31,6 +31,7 @@ pub(super) struct Records {
     partial: Partial,
     key_updates_left: u8,
     warnings_left: u8,
+    empty_left: u8,
     /// Is there an answer to a key update that has not been handed to the kernel?
     answer_waits: bool,
 }
@@ -81,6 +82,7 @@ impl Records {
             partial: Partial::default(),
             key_updates_left: TLS_KEY_UPDATES_MAX,
             warnings_left: TLS_WARNINGS_MAX,
+            empty_left: TLS_EMPTY_RECORDS_MAX,
             answer_waits: false,
         })
     }
@@ -144,6 +146,10 @@ impl Records {
         if kind != HANDSHAKE && self.partial.count > 0 {
             return Err(unexpected);
         }
+        self.empty_left = match content.len() {
+            0 => self.empty_left.checked_sub(1).ok_or(unexpected)?,
+            _ => TLS_EMPTY_RECORDS_MAX,
+        };
         match kind {
             DATA => {
                 let length = content.len();
@@ -367,7 +373,7 @@ const SEALED_BYTES_MAX: usize = DATA_BYTES_MAX + 256;
 const TAG_BYTES: usize = 16;
 const OVERHEAD_BYTES: usize = HEADER_BYTES + 1 + TAG_BYTES;
 /// RFC 8446, 5.5: 2^24.5 full records of AES-GCM are safe.
-const GCM_RECORDS_MAX: u64 = 1 << 24;
+const GCM_RECORDS_MAX: u64 = if cfg!(test) { 1 << 6 } else { 1 << 24 };
 
 // RFC 8446, 4.6.3.
 const KEY_UPDATE: u8 = 24;
@@ -387,3 +393,28 @@ const DECODE_ERROR: u8 = 50;
 const PROTOCOL_VERSION: u8 = 70;
 const INTERNAL_ERROR: u8 = 80;
 const USER_CANCELED: u8 = 90;
+
+#[cfg(test)]
+impl Records {
+    /// A record as the peer would seal it, `ahead` records from now: for what no client sends.
+    pub(super) fn forge(&self, ahead: u64, kind: u8, content: &[u8], padding: usize) -> Vec<u8> {
+        let half = &self.receiving;
+        let (Secrets::Aes128Gcm { iv, .. }
+        | Secrets::Aes256Gcm { iv, .. }
+        | Secrets::Chacha20Poly1305 { iv, .. }) = &half.secrets
+        else {
+            unreachable!("all suites of TLS 1.3")
+        };
+        let mut nonce: [u8; NONCE_LEN] = iv.as_ref().try_into().unwrap();
+        let digits = (half.sequence + ahead).to_be_bytes();
+        nonce[4..].iter_mut().zip(digits).for_each(|(byte, digit)| *byte ^= digit);
+        let mut sealed = content.to_vec();
+        sealed.push(kind);
+        sealed.resize(content.len() + 1 + padding, 0);
+        let length = (sealed.len() + TAG_BYTES) as u16;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        half.key().unwrap().seal_in_place_append_tag(nonce, aad(length), &mut sealed).unwrap();
+        let [high, low] = length.to_be_bytes();
+        [&[DATA, MAJOR_VERSION, MINOR_VERSION, high, low], &sealed[..]].concat()
+    }
+}

@@ -1,4 +1,8 @@
 //! A connection of rustls behind three calls: take bytes, seal bytes, say goodbye.
+//!
+//! Invariant: rustls remembers where in the bytes that it was shown the beginning of a message of
+//! the handshake lies, and panics if they are not there. So whatever it has not consumed is shown
+//! to it in every call, also in one that only writes; and after an error it reads nothing more.
 
 use std::sync::Arc;
 
@@ -85,27 +89,39 @@ impl Session {
             }
         }
         if progress.is_ready.is_err() {
-            self.take_alerts(outgoing);
+            self.take_alerts(&mut incoming[progress.consumed..], outgoing);
         }
         progress
     }
 
-    /// After an error: what rustls wants the peer to know.
-    fn take_alerts(&mut self, outgoing: &mut Vec<u8>) {
-        loop {
-            let state = self.connection.process_tls_records(&mut []).state;
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
-            encode(outgoing, |room| data.encode(room));
+    /// After an error: what rustls wants the peer to know. It must not read any further.
+    fn take_alerts(&mut self, rest: &mut [u8], outgoing: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            match self.connection.process_tls_records(rest).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(outgoing, |room| data.encode(room));
+                }
+                // Data before the fault is not worth anything any more.
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while traffic.next_record().is_some() {}
+                }
+                _ => return,
+            }
         }
     }
 
-    /// Seals data behind what `outgoing` has.
+    /// Seals data behind what `outgoing` has. `kept` is what was not consumed.
     ///
     /// # Errors
     ///
     /// The keys are used up, or the handshake is not over.
-    pub(super) fn seal(&mut self, data: &[u8], outgoing: &mut Vec<u8>) -> Result<(), Error> {
-        self.write(outgoing, |traffic, room| traffic.encrypt(data, room))
+    pub(super) fn seal(
+        &mut self,
+        data: &[u8],
+        kept: &mut [u8],
+        outgoing: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.write(kept, outgoing, |traffic, room| traffic.encrypt(data, room))
     }
 
     /// Says that nothing more will be sent (RFC 8446, 6.1).
@@ -113,17 +129,19 @@ impl Session {
     /// # Errors
     ///
     /// The handshake is not over.
-    pub(super) fn close(&mut self, outgoing: &mut Vec<u8>) -> Result<(), Error> {
-        self.write(outgoing, |traffic, room| traffic.queue_close_notify(room))
+    pub(super) fn close(&mut self, kept: &mut [u8], outgoing: &mut Vec<u8>) -> Result<(), Error> {
+        self.write(kept, outgoing, |traffic, room| traffic.queue_close_notify(room))
     }
 
     fn write(
         &mut self,
+        kept: &mut [u8],
         outgoing: &mut Vec<u8>,
         mut write: impl FnMut(&mut WriteTraffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), Error> {
         loop {
-            match self.connection.process_tls_records(&mut []).state? {
+            // Everything whole in `kept` was consumed when it came: nothing of it is now.
+            match self.connection.process_tls_records(kept).state? {
                 ConnectionState::EncodeTlsData(mut data) => {
                     encode(outgoing, |room| data.encode(room));
                 }
