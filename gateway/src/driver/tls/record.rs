@@ -199,7 +199,7 @@ impl Records {
 
     fn on_alert(&mut self, content: &[u8]) -> Result<Opened, Refusal> {
         match content {
-            [_, CLOSE_NOTIFY] => Ok(Opened::Closed),
+            [WARNING | FATAL, CLOSE_NOTIFY] => Ok(Opened::Closed),
             // RFC 8446, 6.1: it is followed by a close_notify.
             [WARNING, USER_CANCELED] => {
                 self.warnings_left = self
@@ -208,7 +208,8 @@ impl Records {
                     .ok_or(Refusal::with(RecordFault::Unexpected, UNEXPECTED_MESSAGE))?;
                 Ok(Opened::Control)
             }
-            [_, _] => Err(Refusal { fault: RecordFault::PeerAlert, alert: None }),
+            [WARNING | FATAL, _] => Err(Refusal { fault: RecordFault::PeerAlert, alert: None }),
+            [_, _] => Err(Refusal::with(RecordFault::PeerAlert, ILLEGAL_PARAMETER)),
             _ => Err(Refusal::with(RecordFault::Malformed, DECODE_ERROR)),
         }
     }
