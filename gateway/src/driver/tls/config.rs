@@ -9,6 +9,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 
 use super::certificates::{Certificate, Resolver};
+use super::keys::Catcher;
 use super::tickets::Tickets;
 
 /// The oldest version that is spoken.
@@ -105,7 +106,10 @@ impl TlsConfig {
         server.send_tls13_tickets = 1;
         // RFC 8446, 8: data before the handshake ends could be sent twice by others.
         server.max_early_data_size = 0;
-        server.enable_secret_extraction = options.record_layer == RecordLayer::Own;
+        if options.record_layer == RecordLayer::Own {
+            server.enable_secret_extraction = true;
+            server.key_log = Arc::new(Catcher);
+        }
         Ok(Self {
             server: Arc::new(server),
             record_layer: options.record_layer,

@@ -19,6 +19,7 @@ use shard::SendBuffer;
 
 use super::config::{RecordLayer, TlsConfig};
 use super::counters::{HandshakeEnd, RecordFault, TlsCounters};
+use super::keys::FirstSecrets;
 use super::record::{CLOSE_NOTIFY, HEADER_BYTES, Opened, Records, Refusal};
 use super::session::{Progress, Session};
 use crate::engine::SpareBuffers;
@@ -67,6 +68,7 @@ enum State {
 
 struct Handshake {
     session: Session,
+    secrets: FirstSecrets,
     received_bytes: usize,
 }
 
@@ -237,7 +239,11 @@ impl Tls {
         let refusal = if self.counters.handshakes_now >= u64::from(config.handshakes_max) {
             HandshakeEnd::TooMany
         } else if let Ok(session) = Session::new(config.server.clone()) {
-            socket.state = State::Handshaking(Box::new(Handshake { session, received_bytes: 0 }));
+            socket.state = State::Handshaking(Box::new(Handshake {
+                session,
+                secrets: FirstSecrets::default(),
+                received_bytes: 0,
+            }));
             self.counters.handshakes_now += 1;
             return None;
         } else {
@@ -271,6 +277,7 @@ impl Tls {
                 hand_over(data, scratch, arrive);
             })
         });
+        handshake.secrets.take_caught();
         match progress.is_ready {
             Err(error) => self.fail_handshake(index, HandshakeEnd::from(&error)),
             Ok(false) if progress.peer_closed => {
@@ -292,7 +299,7 @@ impl Tls {
         let State::Handshaking(handshake) = std::mem::take(&mut socket.state) else {
             unreachable!("the handshake has just ended")
         };
-        let session = handshake.session;
+        let Handshake { session, secrets, .. } = *handshake;
         let kept = socket.transfer.as_ref().map_or(&[][..], |transfer| &transfer.kept);
         let has_whole = Records::length(kept)
             .is_ok_and(|length| length.is_some_and(|length| length <= kept.len()));
@@ -308,9 +315,9 @@ impl Tls {
             self.counters.handshakes[HandshakeEnd::Malformed as usize] += 1;
             return Received::Failed;
         } else if is_own {
-            match Records::take_over(session.into_connection()) {
-                Ok(records) => State::Own(Box::new(records)),
-                Err(_) => {
+            match Records::take_over(session.into_connection(), secrets) {
+                Some(records) => State::Own(Box::new(records)),
+                None => {
                     socket.fail();
                     self.counters.handshakes[HandshakeEnd::Internal as usize] += 1;
                     return Received::Failed;

@@ -1,6 +1,6 @@
 //! Our record layer for TLS 1.3 (RFC 8446, 5), for after the handshake.
 //!
-//! Owns: the two keys in use, how many records they have seen, and what derives the next keys.
+//! Owns: the two keys in use, how many records they have seen, and the secrets of the next keys.
 //! Never: keeps an expanded key or a byte of a payload: an idle connection is this struct.
 //! Invariant: a sequence number is used for one record only; each direction counts from zero again
 //! when its key changes.
@@ -10,23 +10,18 @@
 //!  └────────── header ─────────┘ └───────── length ──────────────────┘    nonce = IV xor sequence
 //! ```
 
-use aws_lc_rs::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
-    UnboundKey,
-};
-use rustls::ConnectionTrafficSecrets as Secrets;
-use rustls::kernel::KernelConnection;
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use aws_lc_rs::aead::{Aad, LessSafeKey};
+use rustls::server::UnbufferedServerConnection;
 
 use super::counters::RecordFault;
+use super::keys::{FirstSecrets, Half, Suite};
 use crate::limits::{TLS_EMPTY_RECORDS_MAX, TLS_KEY_UPDATES_MAX, TLS_WARNINGS_MAX};
 
 /// One end of an established connection.
 pub(super) struct Records {
     sending: Half,
     receiving: Half,
-    /// Derives the next keys (RFC 8446, 7.2).
-    kernel: KernelConnection<ServerConnectionData>,
+    suite: Suite,
     /// The beginning of a message of the handshake that another record goes on with.
     partial: Partial,
     key_updates_left: u8,
@@ -34,12 +29,6 @@ pub(super) struct Records {
     empty_left: u8,
     /// Is there an answer to a key update that has not been handed to the kernel?
     answer_waits: bool,
-}
-
-/// One direction.
-struct Half {
-    secrets: Secrets,
-    sequence: u64,
 }
 
 /// A KeyUpdate has five bytes, and no other message is taken.
@@ -68,17 +57,23 @@ pub(super) struct Refusal {
 }
 
 impl Records {
-    /// Takes over from rustls, behind its handshake and everything it wanted to send.
-    pub(super) fn take_over(connection: UnbufferedServerConnection) -> Result<Self, rustls::Error> {
-        let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
-        let (sequence, sending) = secrets.tx;
-        let sending = Half { secrets: sending, sequence };
-        let (sequence, receiving) = secrets.rx;
-        let receiving = Half { secrets: receiving, sequence };
-        Ok(Self {
+    /// Takes over from rustls, behind its handshake and everything it wanted to send. `None`: it
+    /// lets nobody take over, or the secrets are of another connection.
+    pub(super) fn take_over(
+        connection: UnbufferedServerConnection,
+        first: FirstSecrets,
+    ) -> Option<Self> {
+        let (extracted, _) = connection.dangerous_into_kernel_connection().ok()?;
+        let suite = Suite::of(&extracted.tx.1)?;
+        let sending = Half::new(suite, first.server?, extracted.tx.0)?;
+        let receiving = Half::new(suite, first.client?, extracted.rx.0)?;
+        if !sending.agrees_with(&extracted.tx.1) || !receiving.agrees_with(&extracted.rx.1) {
+            return None;
+        }
+        Some(Self {
             sending,
             receiving,
-            kernel,
+            suite,
             partial: Partial::default(),
             key_updates_left: TLS_KEY_UPDATES_MAX,
             warnings_left: TLS_WARNINGS_MAX,
@@ -126,7 +121,7 @@ impl Records {
             .ok_or(Refusal::with(RecordFault::Malformed, DECODE_ERROR))?;
         let length = u16::from_be_bytes([header[3], header[4]]);
         let bad = Refusal::with(RecordFault::BadRecord, BAD_RECORD_MAC);
-        let key = self.receiving.key().ok_or(bad)?;
+        let key = self.receiving.key(self.suite).ok_or(bad)?;
         let nonce = self.receiving.next_nonce().ok_or(bad)?;
         let opened = key.open_in_place(nonce, aad(length), sealed).map_err(|_| bad)?;
         if opened.len() > DATA_BYTES_MAX + 1 {
@@ -187,8 +182,7 @@ impl Records {
                 .ok_or(Refusal::with(RecordFault::KeyUpdateFlood, UNEXPECTED_MESSAGE))?;
         }
         let internal = Refusal::with(RecordFault::Internal, INTERNAL_ERROR);
-        let (sequence, secrets) = self.kernel.update_rx_secret().map_err(|_| internal)?;
-        self.receiving = Half { secrets, sequence };
+        self.receiving.update(self.suite).ok_or(internal)?;
         // RFC 8446, 4.6.3: many requests may have one answer.
         if request == UPDATE_REQUESTED && !self.answer_waits {
             self.update_own_key(outgoing).ok_or(internal)?;
@@ -218,14 +212,14 @@ impl Records {
     pub(super) fn seal(&mut self, data: &[u8], outgoing: &mut Vec<u8>) -> Option<()> {
         let records = data.len().div_ceil(DATA_BYTES_MAX);
         outgoing.reserve(data.len() + records * OVERHEAD_BYTES);
-        let mut key = self.sending.key()?;
+        let mut key = self.sending.key(self.suite)?;
         for part in data.chunks(DATA_BYTES_MAX) {
             // The last record of a key is the one that announces the next key.
-            if self.sending.sequence + 1 >= self.sending.records_max() {
+            if self.sending.sequence() + 1 >= self.suite.records_max() {
                 self.update_own_key(outgoing)?;
-                key = self.sending.key()?;
+                key = self.sending.key(self.suite)?;
             }
-            self.sending.seal(&key, DATA, part, outgoing)?;
+            seal(&mut self.sending, &key, (DATA, part), outgoing)?;
         }
         Some(())
     }
@@ -233,8 +227,8 @@ impl Records {
     /// Seals an alert, such as the close_notify.
     pub(super) fn seal_alert(&mut self, description: u8, outgoing: &mut Vec<u8>) -> Option<()> {
         let level = if description == CLOSE_NOTIFY { WARNING } else { FATAL };
-        let key = self.sending.key()?;
-        self.sending.seal(&key, ALERT, &[level, description], outgoing)
+        let key = self.sending.key(self.suite)?;
+        seal(&mut self.sending, &key, (ALERT, &[level, description]), outgoing)
     }
 
     /// What was put out has been handed to the kernel.
@@ -244,71 +238,31 @@ impl Records {
 
     /// RFC 8446, 4.6.3: says so with the old key, and goes on with the next one.
     fn update_own_key(&mut self, outgoing: &mut Vec<u8>) -> Option<()> {
-        let key = self.sending.key()?;
+        let key = self.sending.key(self.suite)?;
         let message = [KEY_UPDATE, 0, 0, 1, UPDATE_NOT_REQUESTED];
-        self.sending.seal(&key, HANDSHAKE, &message, outgoing)?;
-        let (sequence, secrets) = self.kernel.update_tx_secret().ok()?;
-        self.sending = Half { secrets, sequence };
-        Some(())
+        seal(&mut self.sending, &key, (HANDSHAKE, &message), outgoing)?;
+        self.sending.update(self.suite)
     }
 }
 
-impl Half {
-    /// The key, expanded for one call: 0.1 µs, against 600 bytes for each connection.
-    fn key(&self) -> Option<LessSafeKey> {
-        let (algorithm, key): (&'static Algorithm, _) = match &self.secrets {
-            Secrets::Aes128Gcm { key, .. } => (&AES_128_GCM, key),
-            Secrets::Aes256Gcm { key, .. } => (&AES_256_GCM, key),
-            Secrets::Chacha20Poly1305 { key, .. } => (&CHACHA20_POLY1305, key),
-            _ => return None,
-        };
-        Some(LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).ok()?))
-    }
-
-    /// Records that may be sealed with one key (RFC 8446, 5.5).
-    fn records_max(&self) -> u64 {
-        match &self.secrets {
-            Secrets::Chacha20Poly1305 { .. } => u64::MAX,
-            _ => GCM_RECORDS_MAX,
-        }
-    }
-
-    /// RFC 8446, 5.3. `None`: all numbers are used up.
-    fn next_nonce(&mut self) -> Option<Nonce> {
-        let (Secrets::Aes128Gcm { iv, .. }
-        | Secrets::Aes256Gcm { iv, .. }
-        | Secrets::Chacha20Poly1305 { iv, .. }) = &self.secrets
-        else {
-            return None;
-        };
-        let mut nonce: [u8; NONCE_LEN] = iv.as_ref().try_into().ok()?;
-        let next = self.sequence.checked_add(1)?;
-        for (byte, digit) in nonce[NONCE_LEN - 8..].iter_mut().zip(self.sequence.to_be_bytes()) {
-            *byte ^= digit;
-        }
-        self.sequence = next;
-        Some(Nonce::assume_unique_for_key(nonce))
-    }
-
-    fn seal(
-        &mut self,
-        key: &LessSafeKey,
-        kind: u8,
-        content: &[u8],
-        outgoing: &mut Vec<u8>,
-    ) -> Option<()> {
-        let length = (content.len() + 1 + TAG_BYTES) as u16;
-        let nonce = self.next_nonce()?;
-        let [high, low] = length.to_be_bytes();
-        outgoing.extend_from_slice(&[DATA, MAJOR_VERSION, MINOR_VERSION, high, low]);
-        let start = outgoing.len();
-        outgoing.extend_from_slice(content);
-        outgoing.push(kind);
-        let sealed = &mut outgoing[start..];
-        let tag = key.seal_in_place_separate_tag(nonce, aad(length), sealed).ok()?;
-        outgoing.extend_from_slice(tag.as_ref());
-        Some(())
-    }
+/// Seals one record with the next number of a direction.
+fn seal(
+    half: &mut Half,
+    key: &LessSafeKey,
+    (kind, content): (u8, &[u8]),
+    outgoing: &mut Vec<u8>,
+) -> Option<()> {
+    let length = (content.len() + 1 + TAG_BYTES) as u16;
+    let nonce = half.next_nonce()?;
+    let [high, low] = length.to_be_bytes();
+    outgoing.extend_from_slice(&[DATA, MAJOR_VERSION, MINOR_VERSION, high, low]);
+    let start = outgoing.len();
+    outgoing.extend_from_slice(content);
+    outgoing.push(kind);
+    let sealed = &mut outgoing[start..];
+    let tag = key.seal_in_place_separate_tag(nonce, aad(length), sealed).ok()?;
+    outgoing.extend_from_slice(tag.as_ref());
+    Some(())
 }
 
 /// What the records of a message of the handshake hold so far.
@@ -373,8 +327,6 @@ const DATA_BYTES_MAX: usize = 1 << 14;
 const SEALED_BYTES_MAX: usize = DATA_BYTES_MAX + 256;
 const TAG_BYTES: usize = 16;
 const OVERHEAD_BYTES: usize = HEADER_BYTES + 1 + TAG_BYTES;
-/// RFC 8446, 5.5: 2^24.5 full records of AES-GCM are safe.
-const GCM_RECORDS_MAX: u64 = if cfg!(test) { 1 << 6 } else { 1 << 24 };
 
 // RFC 8446, 4.6.3.
 const KEY_UPDATE: u8 = 24;
@@ -400,21 +352,15 @@ impl Records {
     /// A record as the peer would seal it, `ahead` records from now: for what no client sends.
     pub(super) fn forge(&self, ahead: u64, kind: u8, content: &[u8], padding: usize) -> Vec<u8> {
         let half = &self.receiving;
-        let (Secrets::Aes128Gcm { iv, .. }
-        | Secrets::Aes256Gcm { iv, .. }
-        | Secrets::Chacha20Poly1305 { iv, .. }) = &half.secrets
-        else {
-            unreachable!("all suites of TLS 1.3")
-        };
-        let mut nonce: [u8; NONCE_LEN] = iv.as_ref().try_into().unwrap();
-        let digits = (half.sequence + ahead).to_be_bytes();
-        nonce[4..].iter_mut().zip(digits).for_each(|(byte, digit)| *byte ^= digit);
+        let nonce = half.nonce_at(half.sequence() + ahead);
         let mut sealed = content.to_vec();
         sealed.push(kind);
         sealed.resize(content.len() + 1 + padding, 0);
         let length = (sealed.len() + TAG_BYTES) as u16;
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        half.key().unwrap().seal_in_place_append_tag(nonce, aad(length), &mut sealed).unwrap();
+        half.key(self.suite)
+            .unwrap()
+            .seal_in_place_append_tag(nonce, aad(length), &mut sealed)
+            .unwrap();
         let [high, low] = length.to_be_bytes();
         [&[DATA, MAJOR_VERSION, MINOR_VERSION, high, low], &sealed[..]].concat()
     }
