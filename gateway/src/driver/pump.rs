@@ -169,6 +169,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.parts.io.turn(wait)?;
         self.parts.bell.announce_awake();
         let now = self.parts.clock.now();
+        self.take_handshakes(now);
         while let Some(completion) = self.parts.io.next() {
             self.complete(completion, now);
         }
@@ -188,7 +189,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.parts.bell.announce_sleep();
         let parts = &self.parts;
         let has_work = parts.engine.has_work() || !self.actions.is_empty();
-        if has_work || !parts.inbox.is_empty() || parts.uplink.has_work() {
+        if has_work || self.tls.has_work() || !parts.inbox.is_empty() || parts.uplink.has_work() {
             self.parts.bell.announce_awake();
             return Wait::No;
         }
@@ -210,7 +211,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         match completion {
             Completion::Received { connection, chunk } if self.tls.is_on() => {
                 self.counters.bytes_in += u64::from(chunk.bytes_count());
-                self.receive_sealed(connection, chunk, now);
+                self.receive_sealed(connection, Some(chunk), now);
             }
             Completion::Received { connection, chunk } => {
                 self.counters.bytes_in += u64::from(chunk.bytes_count());

@@ -16,10 +16,27 @@ use crate::engine::Event;
 const PLAIN_HTTP: &str = "this port speaks TLS: use https:// or wss://";
 
 impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
-    pub(super) fn receive_sealed(&mut self, connection: ConnectionId, chunk: Chunk, now: Now) {
+    /// Handshakes that found no time in the last turn go on before anything new.
+    pub(super) fn take_handshakes(&mut self, now: Now) {
+        self.tls.begin_turn();
+        while let Some(connection) = self.tls.next_waiting() {
+            self.receive_sealed(connection, None, now);
+        }
+    }
+
+    /// Takes what came, or goes on with what waited.
+    pub(super) fn receive_sealed(
+        &mut self,
+        connection: ConnectionId,
+        chunk: Option<Chunk>,
+        now: Now,
+    ) {
         let was_unfinished = self.tls.is_unfinished(connection);
         let parts = &mut self.parts;
-        let bytes = parts.io.bytes(&chunk);
+        let bytes = match &chunk {
+            Some(chunk) => parts.io.bytes(chunk),
+            None => &mut [],
+        };
         let reader = &mut self.readers[connection.slot().index()];
         let (engine, service) = (&mut parts.engine, &parts.service);
         let (bodies, actions) = (&self.bodies, &mut self.actions);
@@ -34,7 +51,9 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 }
             }
         });
-        parts.io.recycle(chunk);
+        if let Some(chunk) = chunk {
+            parts.io.recycle(chunk);
+        }
         self.flush(connection);
         self.conclude(outcome, now);
         let is_unfinished = self.tls.is_unfinished(connection);

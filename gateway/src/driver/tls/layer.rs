@@ -11,6 +11,7 @@
 //!    └─► Plain: HTTP without TLS is refused  │                next ◄───────┴─ handshake, alerts
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use protocol::ids::ConnectionId;
@@ -20,10 +21,11 @@ use shard::SendBuffer;
 use super::config::{RecordLayer, TlsConfig};
 use super::counters::{HandshakeEnd, RecordFault, TlsCounters};
 use super::keys::FirstSecrets;
-use super::record::{CLOSE_NOTIFY, HEADER_BYTES, Opened, Records, Refusal};
-use super::session::{Progress, Session};
+use super::record::{Records, Refusal};
+use super::session::Session;
+use super::socket::{Handshake, Socket, State, Transfer, complete, open};
 use crate::engine::SpareBuffers;
-use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_KEPT_BYTES_MAX};
+use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_HANDSHAKE_STEPS_PER_TURN, TLS_KEPT_BYTES_MAX};
 
 /// TLS of one shard. Without a configuration it lets everything through as it is.
 #[derive(Default)]
@@ -32,60 +34,11 @@ pub(crate) struct Tls {
     sockets: Vec<Socket>,
     counters: TlsCounters,
     spare: SpareBuffers,
+    /// Connections whose handshake waits for a turn to go on, each once.
+    waiting: VecDeque<ConnectionId>,
+    steps_left: u32,
     /// Where data of rustls lies while it is read: readers change it in place.
     scratch: Vec<u8>,
-}
-
-/// One connection. An idle one is this, and what its state has boxed.
-#[derive(Default)]
-struct Socket {
-    state: State,
-    /// Bytes under way; `None`: there are none.
-    transfer: Option<Box<Transfer>>,
-    /// Nothing more may be sealed: a close_notify was, or the connection failed.
-    is_closed: bool,
-    /// The writing side of the socket is shut behind what waits.
-    wants_shutdown: bool,
-    /// The client said that it sends nothing more; what it sends nevertheless is thrown away.
-    has_ended: bool,
-    /// The socket is being closed: nothing more may be sent.
-    is_cut: bool,
-}
-
-#[derive(Default)]
-enum State {
-    /// Nothing has come.
-    #[default]
-    Fresh,
-    /// The client speaks HTTP without TLS, and is told so.
-    Plain,
-    Handshaking(Box<Handshake>),
-    Rustls(Box<Session>),
-    Own(Box<Records>),
-    /// Nothing more is read.
-    Over,
-}
-
-struct Handshake {
-    session: Session,
-    secrets: FirstSecrets,
-    received_bytes: usize,
-}
-
-/// What is under way on a connection.
-#[derive(Default)]
-struct Transfer {
-    /// The beginning of a record, at most [`TLS_KEPT_BYTES_MAX`].
-    kept: Vec<u8>,
-    /// Sealed, and not with the kernel: one send of the engine at most, and what TLS itself says.
-    outgoing: Vec<u8>,
-    /// What a short send left.
-    rest: Option<SendBuffer>,
-    /// What the engine sent, until its last sealed byte has left.
-    plaintext: Option<SendBuffer>,
-    /// Is the end of it with the kernel?
-    is_last_in_flight: bool,
-    is_sending: bool,
 }
 
 /// Something for the reader.
@@ -174,6 +127,34 @@ impl Tls {
         self.counters
     }
 
+    /// A turn begins, with its share of handshakes.
+    pub(crate) fn begin_turn(&mut self) {
+        self.steps_left = TLS_HANDSHAKE_STEPS_PER_TURN;
+    }
+
+    /// Does a handshake wait for a turn?
+    pub(crate) fn has_work(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A connection whose handshake can go on: it [receives](Self::receive) nothing new.
+    pub(crate) fn next_waiting(&mut self) -> Option<ConnectionId> {
+        if self.steps_left == 0 {
+            return None;
+        }
+        loop {
+            let connection = self.waiting.pop_front()?;
+            let socket = self.sockets.get_mut(connection.slot().index())?;
+            // A connection that has gone, and perhaps another one in its slot, is passed over.
+            if let State::Handshaking(handshake) = &mut socket.state
+                && socket.connection == Some(connection)
+                && std::mem::take(&mut handshake.waits)
+            {
+                return Some(connection);
+            }
+        }
+    }
+
     /// A connection was accepted.
     pub(crate) fn open(&mut self, connection: ConnectionId) {
         if self.is_on() {
@@ -181,7 +162,7 @@ impl Tls {
             if self.sockets.len() <= index {
                 self.sockets.resize_with(index + 1, Socket::default);
             }
-            self.sockets[index] = Socket::default();
+            self.sockets[index] = Socket { connection: Some(connection), ..Socket::default() };
         }
     }
 
@@ -243,6 +224,7 @@ impl Tls {
                 session,
                 secrets: FirstSecrets::default(),
                 received_bytes: 0,
+                waits: false,
             }));
             self.counters.handshakes_now += 1;
             return None;
@@ -267,6 +249,14 @@ impl Tls {
             return self.fail_handshake(index, HandshakeEnd::TooLong);
         }
         let transfer = socket.transfer.get_or_insert_default();
+        if self.steps_left == 0 {
+            transfer.kept.extend_from_slice(bytes);
+            if !std::mem::replace(&mut handshake.waits, true) {
+                self.waiting.extend(socket.connection);
+            }
+            return Received::Open;
+        }
+        self.steps_left -= 1;
         let scratch = &mut self.scratch;
         let mut is_told = false;
         let progress = transfer.run(bytes, |bytes, outgoing| {
@@ -562,124 +552,6 @@ impl Tls {
             self.counters.handshakes_now -= 1;
             self.counters.handshakes[HandshakeEnd::Unfinished as usize] += 1;
         }
-    }
-}
-
-impl Socket {
-    /// Nothing more is read or sealed; what waits is still sent.
-    fn fail(&mut self) {
-        self.state = State::Over;
-        self.is_closed = true;
-        if let Some(transfer) = &mut self.transfer {
-            transfer.kept = Vec::new();
-        }
-    }
-
-    fn say_goodbye(&mut self) {
-        if std::mem::replace(&mut self.is_closed, true) {
-            return;
-        }
-        let transfer = self.transfer.get_or_insert_default();
-        // Where the keys are used up, the end of the connection has to say it.
-        let _ = match &mut self.state {
-            State::Own(records) => records.seal_alert(CLOSE_NOTIFY, &mut transfer.outgoing),
-            State::Rustls(session) => {
-                let Transfer { kept, outgoing, .. } = &mut **transfer;
-                session.close(kept, outgoing).ok()
-            }
-            _ => None,
-        };
-    }
-
-    fn next_send(&mut self) -> Option<SendBuffer> {
-        let transfer = self.transfer.as_mut()?;
-        if transfer.is_sending {
-            return None;
-        }
-        let buffer = match transfer.rest.take() {
-            Some(rest) => rest,
-            None if transfer.outgoing.is_empty() => return None,
-            None => {
-                if let State::Own(records) = &mut self.state {
-                    records.was_sent();
-                }
-                transfer.is_last_in_flight = transfer.plaintext.is_some();
-                SendBuffer::owned(std::mem::take(&mut transfer.outgoing))
-            }
-        };
-        transfer.is_sending = true;
-        Some(buffer)
-    }
-
-    /// An idle connection keeps nothing of its last transfer.
-    fn rest_if_idle(&mut self) {
-        let is_idle = self.transfer.as_ref().is_some_and(|transfer| {
-            !transfer.is_sending
-                && transfer.kept.is_empty()
-                && transfer.outgoing.is_empty()
-                && transfer.rest.is_none()
-                && transfer.plaintext.is_none()
-        });
-        if is_idle {
-            self.transfer = None;
-        }
-    }
-}
-
-impl Transfer {
-    /// Shows rustls everything that it has not taken: in place, unless a beginning was kept.
-    fn run(
-        &mut self,
-        bytes: &mut [u8],
-        receive: impl FnOnce(&mut [u8], &mut Vec<u8>) -> Progress,
-    ) -> Progress {
-        let Self { kept, outgoing, .. } = self;
-        if kept.is_empty() {
-            let progress = receive(bytes, outgoing);
-            kept.extend_from_slice(&bytes[progress.consumed..]);
-            return progress;
-        }
-        kept.extend_from_slice(bytes);
-        let progress = receive(kept, outgoing);
-        kept.drain(..progress.consumed);
-        if kept.is_empty() {
-            *kept = Vec::new();
-        }
-        progress
-    }
-}
-
-/// Appends what a begun record lacks: its header first, because that has the length. Returns how
-/// many bytes it took.
-fn complete(kept: &mut Vec<u8>, bytes: &[u8]) -> usize {
-    let mut taken = 0;
-    let mut take = |kept: &mut Vec<u8>, length: usize| {
-        let count = length.saturating_sub(kept.len()).min(bytes.len() - taken);
-        kept.extend_from_slice(&bytes[taken..taken + count]);
-        taken += count;
-    };
-    take(kept, HEADER_BYTES);
-    if let Ok(Some(length)) = Records::length(kept) {
-        take(kept, length);
-    }
-    taken
-}
-
-fn open(
-    records: &mut Records,
-    record: &mut [u8],
-    outgoing: &mut Vec<u8>,
-    arrive: &mut dyn FnMut(Arrival<'_>),
-) -> Result<Received, Refusal> {
-    match records.open(record, outgoing)? {
-        Opened::Data(range) => {
-            if !range.is_empty() {
-                arrive(Arrival::Data(&mut record[range]));
-            }
-            Ok(Received::Open)
-        }
-        Opened::Control => Ok(Received::Open),
-        Opened::Closed => Ok(Received::Ended),
     }
 }
 

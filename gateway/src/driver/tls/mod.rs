@@ -12,6 +12,7 @@ mod keys;
 mod layer;
 mod record;
 mod session;
+mod socket;
 mod tickets;
 mod validity;
 

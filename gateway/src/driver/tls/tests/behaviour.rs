@@ -7,7 +7,7 @@ use rustls::{AlertDescription, Error, HandshakeKind};
 use super::super::config::{RecordLayer, TlsOptions, TlsVersion};
 use super::super::counters::{HandshakeEnd, RecordFault};
 use super::*;
-use crate::limits::TLS_HANDSHAKE_BYTES_MAX;
+use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_HANDSHAKE_STEPS_PER_TURN};
 
 fn config(options: &TlsOptions) -> Arc<TlsConfig> {
     Arc::new(TlsConfig::new(options).unwrap())
@@ -280,6 +280,7 @@ fn handshakes_under_way_are_bounded() {
     let id = |slot| ConnectionId::new(ShardId(0), 0, Slot(slot), 1);
     let begin = |tls: &mut Tls, slot| {
         tls.open(id(slot));
+        tls.begin_turn();
         tls.receive(id(slot), &mut [22, 3, 1], &mut |_| panic!("nothing arrives"))
     };
     for slot in 0..4 {
@@ -295,6 +296,45 @@ fn handshakes_under_way_are_bounded() {
     assert_eq!(tls.counters().handshakes[HandshakeEnd::Unfinished as usize], 2);
     assert_eq!(begin(&mut tls, 5), Received::Open);
     assert_eq!(tls.end_writing(id(5)), Ending::Pointless);
+}
+
+#[test]
+fn a_turn_has_a_share_of_handshakes_and_the_others_go_on_in_the_next() {
+    let options = TlsOptions { handshakes_max: 100, ..testing::options() };
+    let mut tls = Tls::new(Some(config(&options)));
+    let id = |slot, generation| ConnectionId::new(ShardId(0), 0, Slot(slot), generation);
+    let mut client =
+        ClientConnection::new(Arc::new(client()), testing::host("one.example")).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    let (first, second) = hello.split_at(100);
+    let answered = |tls: &mut Tls, slot| matches!(tls.next(id(slot, 1)), Some(Next::Send(_)));
+    tls.begin_turn();
+    for slot in 0..100 {
+        tls.open(id(slot, 1));
+        for part in [first, second] {
+            let end = tls.receive(id(slot, 1), &mut part.to_vec(), &mut |_| panic!("no data yet"));
+            assert_eq!(end, Received::Open);
+        }
+    }
+    let count = (0..100).filter(|slot| answered(&mut tls, *slot)).count();
+    assert_eq!(count, TLS_HANDSHAKE_STEPS_PER_TURN as usize / 2, "two steps each");
+    assert!(tls.next_waiting().is_none(), "not in this turn");
+    // One of those that wait goes away, and its slot is used again.
+    tls.closed(id(50, 1));
+    tls.open(id(50, 2));
+    let mut turns = 0;
+    while tls.has_work() {
+        tls.begin_turn();
+        while let Some(connection) = tls.next_waiting() {
+            assert_ne!(connection.slot(), Slot(50));
+            tls.receive(connection, &mut [], &mut |_| panic!("no data yet"));
+        }
+        turns += 1;
+    }
+    assert_eq!(turns, (100 - count).div_ceil(TLS_HANDSHAKE_STEPS_PER_TURN as usize));
+    let count = (0..100).filter(|slot| answered(&mut tls, *slot)).count();
+    assert_eq!(count, 100 - TLS_HANDSHAKE_STEPS_PER_TURN as usize / 2 - 1);
 }
 
 #[test]

@@ -33,6 +33,7 @@ struct Server {
 impl Server {
     fn new(config: Arc<TlsConfig>) -> Self {
         let mut tls = Tls::new(Some(config));
+        tls.begin_turn();
         tls.open(CONNECTION);
         Self {
             tls,
@@ -50,6 +51,7 @@ impl Server {
         if self.end != Received::Open {
             return;
         }
+        self.tls.begin_turn();
         let (data, secured_count) = (&mut self.data, &mut self.secured_count);
         let mut bytes = bytes.to_vec();
         self.end = self.tls.receive(CONNECTION, &mut bytes, &mut |arrival| match arrival {

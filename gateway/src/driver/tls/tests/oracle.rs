@@ -125,7 +125,11 @@ fn mutated(mut records: Vec<Vec<u8>>, which: usize, mutation: &Mutation) -> Vec<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn mutated_records_lead_to_the_same_data_and_the_same_end(
