@@ -1,14 +1,19 @@
 //! Many sockets on one epoll.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use protocol::websocket::Opcode;
+use socket2::{Domain, Socket, Type};
 
-use crate::wire::FrameCounter;
+use crate::modes::Target;
+use crate::wire::{self, FrameCounter};
 
+/// A ping of the client protocol in JSON, in its frame.
+const PING: &[u8] = &[0x81, 2, b'{', b'}'];
 /// Connects that are under way at once.
 const CONNECTING_MAX: usize = 256;
 /// All clients must be up within this time.
@@ -45,11 +50,8 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Connects clients by the scripts that `script` makes, and waits until all are ready.
-    pub(crate) fn connect(
-        address: SocketAddr,
-        count: usize,
-        script: impl Fn(usize) -> Script,
-    ) -> io::Result<Self> {
+    pub(crate) fn connect(target: &Target, script: impl Fn(usize) -> Script) -> io::Result<Self> {
+        let count = target.connections;
         let mut clients = Self {
             poll: Poll::new()?,
             events: Events::with_capacity(4096),
@@ -60,7 +62,7 @@ impl Clients {
         let mut ready = 0;
         while ready < count {
             while clients.all.len() < count && clients.all.len() - ready < CONNECTING_MAX {
-                clients.begin(address, &script(clients.all.len()))?;
+                clients.begin(target, &script(clients.all.len()))?;
             }
             ready += clients.greet()?;
             if Instant::now() > deadline {
@@ -71,8 +73,11 @@ impl Clients {
         Ok(clients)
     }
 
-    fn begin(&mut self, address: SocketAddr, script: &Script) -> io::Result<()> {
-        let mut stream = TcpStream::connect(address)?;
+    fn begin(&mut self, target: &Target, script: &Script) -> io::Result<()> {
+        let mut stream = match target.source {
+            None => TcpStream::connect(target.address)?,
+            Some(source) => connect_from(source, target.address)?,
+        };
         let token = Token(self.all.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token, interest)?;
@@ -131,6 +136,10 @@ impl Clients {
                 let greeting = std::mem::take(&mut client.waiting);
                 client.stream.write_all(&greeting)?;
             }
+            if was_ready && bytes == PING {
+                // It waits for the others, and must not look dead meanwhile.
+                client.stream.write_all(&wire::frame(Opcode::Text, b"{}"))?;
+            }
             let frames = client.frames.feed(bytes);
             client.greeting_left = client.greeting_left.saturating_sub(frames);
         }
@@ -168,6 +177,21 @@ impl Clients {
         Ok(())
     }
 }
+
+/// Connects from an address of ours: each has its own ports.
+fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
+/// What connect(2) says of a socket that does not wait (errno.h of Linux).
+const EINPROGRESS: i32 = 115;
 
 impl Client {
     /// Sends bytes at once. What the socket does not take is an error: nothing here sends that

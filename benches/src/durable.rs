@@ -96,7 +96,7 @@ pub(crate) fn durable(target: &Target, settings: &Durable) -> io::Result<Value> 
         greeting: wire::greeting(Format::Json, None),
         greeting_frames: 1,
     };
-    let mut clients = Clients::connect(target.address, target.connections, script)?;
+    let mut clients = Clients::connect(target, script)?;
     let mut publishers: Vec<Publisher> = (0..target.connections)
         .map(|index| Publisher {
             frames: ServerFrames::new(),

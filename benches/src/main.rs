@@ -6,10 +6,11 @@
 
 mod clients;
 mod durable;
+mod hold;
 mod modes;
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -34,6 +35,9 @@ struct Arguments {
     /// Where the server listens.
     #[arg(long, default_value = "127.0.0.1:8000")]
     address: SocketAddr,
+    /// The loopback address that clients come from; each has 28,000 ports.
+    #[arg(long)]
+    source: Option<IpAddr>,
     /// Clients.
     #[arg(long, default_value_t = 1000)]
     connections: usize,
@@ -97,6 +101,21 @@ enum Mode {
         #[arg(long, default_value = "log")]
         channel: String,
     },
+    /// Users connect with a token, subscribe to three channels, and stay.
+    Hold {
+        /// Number of the first user.
+        #[arg(long, default_value_t = 0)]
+        first: usize,
+        /// The key of connection tokens (HS256).
+        #[arg(long)]
+        secret: String,
+        /// Without subscriptions.
+        #[arg(long)]
+        bare: bool,
+        /// Seconds to stay.
+        #[arg(long, default_value_t = 30.0)]
+        hold: f64,
+    },
     /// Clients connect, say one thing, and stay.
     Idle {
         /// What the peers speak.
@@ -113,12 +132,17 @@ enum Mode {
 
 fn main() {
     let arguments = Arguments::parse();
+    if arguments.source.is_some_and(|source| !source.is_loopback()) {
+        eprintln!("load: the source is not a loopback address");
+        std::process::exit(2);
+    }
     if !arguments.address.ip().is_loopback() {
         eprintln!("load: {} is not a loopback address; nothing is sent", arguments.address);
         std::process::exit(2);
     }
     let target = modes::Target {
         address: arguments.address,
+        source: arguments.source,
         connections: arguments.connections,
         server_pid: arguments.server_pid,
     };
@@ -135,6 +159,10 @@ fn main() {
             let time = Duration::from_secs_f64(seconds.clamp(0.1, 600.0));
             let settings = durable::Durable { depth, rate, bytes, time, channel };
             durable::durable(&target, &settings)
+        }
+        Mode::Hold { first, secret, bare, hold } => {
+            let time = Duration::from_secs_f64(hold.clamp(0.0, 3600.0));
+            hold::hold(&target, &hold::Hold { first, secret, subscribes: !bare, time })
         }
         Mode::Idle { dialect, path, hold } => {
             let hold = Duration::from_secs_f64(hold.clamp(0.0, 600.0));

@@ -1,7 +1,7 @@
 //! What is measured.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -15,6 +15,8 @@ use crate::wire;
 /// Where the load goes.
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
+    /// Which of our addresses clients come from; `None`: the system's choice.
+    pub(crate) source: Option<IpAddr>,
     pub(crate) connections: usize,
     pub(crate) server_pid: Option<u32>,
 }
@@ -98,7 +100,7 @@ pub(crate) fn echo(target: &Target, settings: &Echo) -> io::Result<Value> {
         greeting: Vec::new(),
         greeting_frames: 0,
     };
-    let mut clients = Clients::connect(target.address, target.connections, script)?;
+    let mut clients = Clients::connect(target, script)?;
     let one = wire::frame(Opcode::Binary, &vec![b'x'; settings.bytes]);
     let many: Vec<u8> = one.iter().copied().cycle().take(one.len() * settings.depth).collect();
     let mut sent_at = vec![Instant::now(); target.connections];
@@ -189,8 +191,7 @@ impl Fanout {
 /// Publications to everyone.
 pub(crate) fn fanout(target: &Target, settings: &Fanout) -> io::Result<Value> {
     let count = target.connections;
-    let mut clients =
-        Clients::connect(target.address, count, |index| settings.script(index, count))?;
+    let mut clients = Clients::connect(target, |index| settings.script(index, count))?;
     let bystander = settings.bystander.as_ref().map(|_| count - 1);
     let receivers = (count - 1 - usize::from(bystander.is_some())) as u64;
     let ping = wire::frame(Opcode::Binary, b"ping");
@@ -278,7 +279,7 @@ pub(crate) fn idle(
         },
     };
     let started = Instant::now();
-    let mut clients = Clients::connect(target.address, target.connections, script)?;
+    let mut clients = Clients::connect(target, script)?;
     let connected = started.elapsed();
     let until = Instant::now() + hold;
     while Instant::now() < until {

@@ -52,6 +52,24 @@ pub(crate) fn greeting(format: Format, channel: Option<&str>) -> Vec<u8> {
     commands(format, &all)
 }
 
+/// `connect` with a token.
+pub(crate) fn connect(format: Format, token: &str) -> Vec<u8> {
+    let connect = Connect { token: token.into(), ..Connect::default() };
+    commands(format, &[Command { id: 1, kind: CommandKind::Connect(connect) }])
+}
+
+/// `subscribe` to each of `channels`, in one message.
+pub(crate) fn subscribe(format: Format, channels: &[String]) -> Vec<u8> {
+    let subscribe = |(index, channel): (usize, &'_ String)| Command {
+        id: index as u32 + 2,
+        kind: CommandKind::Subscribe(Subscribe {
+            channel: channel.clone().into(),
+            ..Subscribe::default()
+        }),
+    };
+    commands(format, &channels.iter().enumerate().map(subscribe).collect::<Vec<_>>())
+}
+
 pub(crate) fn publish(format: Format, id: u32, channel: &str, data: &[u8]) -> Vec<u8> {
     let publish = Publish { channel: channel.into(), data, ..Publish::default() };
     commands(format, &[Command { id, kind: CommandKind::Publish(publish) }])

@@ -56,6 +56,10 @@ pub const STORE_CACHE_KIB: u32 = 65_536;
 /// Pages of the store's write-ahead log before they are copied into the database.
 pub const STORE_WAL_PAGES: u32 = 16_384;
 
+/// Turns of the journal before it tries again to make a segment ahead.
+pub const SPARE_RETRY_TURNS: u32 = 256;
+/// A question that has waited so long is not put to the store: nobody waits for its answer.
+pub const QUESTION_AGE_MAX: Duration = Duration::from_secs(5);
 /// Pause between two attempts to open a new segment after a failure.
 pub const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// First pause after a failed commit of the store; it doubles.

@@ -36,3 +36,26 @@ fn unless_somebody_awaits_it() {
     let due = COMMIT_PAUSE.saturating_sub(asked - began);
     assert!(due < Duration::from_millis(200) || asked.elapsed() < due, "nobody waited for more");
 }
+
+#[test]
+fn and_not_behind_a_backlog() {
+    const COUNT: u64 = 100_000;
+    let folder = tempfile::tempdir().expect("a directory");
+    let opened = open(options(&folder.path().join("data"))).expect("it opens");
+    let progress = || opened.board.progress(PartitionId(1));
+    opened.appender.append(1, &entry(1, 1, b"{}")).expect("room");
+    wait_until("the first is stored", || progress().stored == 1);
+    for sequence in 2..COUNT {
+        while opened.appender.append(1, &entry(1, sequence, b"{}")).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    wait_until("room", || {
+        opened.appender.append_awaiting_store(1, &entry(1, COUNT, b"{}")).is_ok()
+    });
+    wait_until("stored", || progress().stored == COUNT);
+    let commits = opened.persistence.counters().store_commits.value();
+    let entries_each = COUNT / commits;
+    assert!(entries_each > 100, "{commits} commits");
+    assert_eq!(opened.persistence.counters().unstored_bytes.value(), 0, "the gauge says so too");
+}

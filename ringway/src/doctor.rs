@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 
 use rustix::process::{Resource, getrlimit};
+use shard::limits::RINGS_PER_SHARD_MAX;
 use shard::placement::Placement;
 use shard::probe::RingRefusal;
 
@@ -219,17 +220,25 @@ fn ring(host: &Host, needs: &Needs) -> Option<Finding> {
     Some(Finding { pain, what: what.to_owned(), why, fix: fix.to_owned() })
 }
 
+/// Places that each table of a shard must have.
+fn connections_per_table(needs: &Needs) -> u64 {
+    let per_shard = needs.connections.div_ceil(needs.shards_count as u64);
+    per_shard.div_ceil(RINGS_PER_SHARD_MAX.into())
+}
+
 fn files(host: &Host, needs: &Needs) -> Option<Finding> {
-    // A ring's table of direct descriptors may have as many entries as the process may have files;
-    // without rings, all connections together are files of the process.
+    // A ring's table of direct descriptors may have as many entries as the process may have files,
+    // and a shard may have many rings; without rings, all connections together are files of the
+    // process.
     let (needed, why) = match host.driver(needs) {
         Some(Driver::Portable) => (
             needs.connections + FILES_BESIDE,
             "without io_uring RLIMIT_NOFILE limits all connections; further ones are refused",
         ),
         _ => (
-            needs.connections.div_ceil(needs.shards_count as u64) + FILES_BESIDE,
-            "RLIMIT_NOFILE limits a ring's table of sockets; further connections are refused",
+            connections_per_table(needs) + FILES_BESIDE,
+            "RLIMIT_NOFILE limits a ring's table of sockets, and a shard has 64 rings at most; \
+             further connections are refused",
         ),
     };
     (host.files_soft < needed).then(|| Finding {
@@ -393,7 +402,7 @@ mod tests {
         assert!(findings.iter().all(|finding| !finding.fix.is_empty()));
         assert_eq!(findings[0].pain, Pain::Stops);
         assert!(findings[0].what.contains("not permitted"), "{:?}", findings[0]);
-        assert!(findings[1].fix.contains("LimitNOFILE=26024"), "{:?}", findings[1]);
+        assert!(findings[1].fix.contains("LimitNOFILE=1415"), "{:?}", findings[1]);
     }
 
     #[test]

@@ -50,8 +50,9 @@ pub const CALLS_MAX: usize = 64;
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest response, in bytes: a presence of ten thousand members fits.
 pub const RESPONSE_BYTES_MAX: usize = 8 * MIB as usize;
-/// A shard must answer within this time, or the caller is told to try again.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A shard must answer within this time, or the caller is told to try again. Longer than a
+/// partition waits for its log or store, whose refusal says more.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// What finds an inbox full waits this long before it tries again: an inbox empties within a turn.
 pub const INBOX_RETRY: Duration = Duration::from_millis(1);
 /// Ids of unknown keys that wait to be looked at.

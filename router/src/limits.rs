@@ -18,8 +18,8 @@ pub const DURABLE_IDLE: Duration = Duration::from_secs(60);
 pub const HELD_PER_CHANNEL_MAX: usize = 16_384;
 /// Repeats of one publication that may wait for it. Further ones are answered 111.
 pub const REPEATS_WAITING_MAX: usize = 64;
-/// A durable publication that is not confirmed, or a recovery or page of history that the store does
-/// not answer, within this time is answered with a temporary error.
+/// A durable publication that is not confirmed, or a recovery or page of history that the store
+/// does not answer, within this time is answered with a temporary error.
 pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Times the store is asked for one recovery, because the window moved on meanwhile.
 pub const RECOVERY_ATTEMPTS_MAX: u32 = 3;

@@ -10,9 +10,10 @@ use durable_support::{Bench, HERE, connection, options};
 use protocol::channels::Durability;
 use protocol::client::ErrorCode;
 use protocol::link::{
-    Answer, FromRouter, ReplyTo, Request, SubscribeRequest, ToRouter, Visibility,
+    Answer, Content, FromRouter, PublishRequest, ReplyTo, Request, SubscribeRequest, ToRouter,
+    Visibility,
 };
-use router::limits::{HELD_PER_CHANNEL_MAX, IDEMPOTENCY_KEYS_MAX};
+use router::limits::{HELD_PER_CHANNEL_MAX, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_TTL};
 
 /// A gateway subscribes, as opposed to the calls of [`Bench::ask`].
 fn subscribe(bench: &mut Bench, slot: u32) {
@@ -150,4 +151,33 @@ fn an_epoch_from_before_does_not_come_back() {
     let call = bench.subscribe(3, Some(since));
     bench.answer_store();
     assert!(!bench.subscribed(call).recovered, "three publications were missed");
+}
+
+#[test]
+fn keys_of_memory_push_out_no_key_that_only_the_log_has() {
+    let mut bench = Bench::new(options(Durability::Log));
+    let first = bench.publish("0", Some("other"));
+    bench.answer_store();
+    bench.sync();
+    bench.store();
+    bench.position(first);
+    // From here on memory alone says whether a key is new.
+    bench.pass(IDEMPOTENCY_TTL);
+    let call = bench.publish("1", Some("key"));
+    bench.answer_store();
+    bench.sync();
+    let position = bench.position(call);
+    for number in 0..IDEMPOTENCY_KEYS_MAX {
+        bench.ask(Request::Publish(Box::new(PublishRequest {
+            content: Content::classify(b"x"),
+            publisher: None,
+            tags: None,
+            skip_history: true,
+            idempotency_key: Some(format!("memory {number}").into()),
+        })));
+    }
+    let again = bench.publish("1", Some("key"));
+    bench.answer_store();
+    bench.sync();
+    assert_eq!(bench.position(again), position, "it counts once");
 }

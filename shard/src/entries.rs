@@ -20,7 +20,7 @@ use crate::buffers::BUFFER_GROUP;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Operation {
-    /// A multishot accept into direct descriptors.
+    /// An accept into direct descriptors, of many clients or (with `aux` 1) of one.
     Accept = 1,
     /// A multishot receive.
     Receive,
@@ -94,6 +94,18 @@ pub(crate) fn accept(listener: i32) -> squeue::Entry {
         .user_data(Tag::of(Operation::Accept).to_bits())
 }
 
+/// Accepts one client.
+pub(crate) fn accept_one(listener: i32) -> squeue::Entry {
+    let tag = Tag { aux: ONE_CLIENT, ..Tag::of(Operation::Accept) };
+    opcode::Accept::new(types::Fd(listener), core::ptr::null_mut(), core::ptr::null_mut())
+        .file_index(Some(types::DestinationSlot::auto_target()))
+        .build()
+        .user_data(tag.to_bits())
+}
+
+/// Of an accept that ends with its first client.
+pub(crate) const ONE_CLIENT: u8 = 1;
+
 pub(crate) fn receive(tag: Tag) -> squeue::Entry {
     opcode::RecvMulti::new(types::Fixed(tag.slot.0), BUFFER_GROUP).build().user_data(tag.to_bits())
 }
@@ -118,6 +130,14 @@ pub(crate) fn close(tag: Tag) -> squeue::Entry {
 pub(crate) fn cancel(target: Tag) -> squeue::Entry {
     let tag = Tag { operation: Operation::Cancel, ..target };
     opcode::AsyncCancel::new(target.to_bits()).build().user_data(tag.to_bits())
+}
+
+/// Cancels every operation with this tag.
+pub(crate) fn cancel_all(target: Tag) -> squeue::Entry {
+    let tag = Tag { operation: Operation::Cancel, ..target };
+    opcode::AsyncCancel2::new(types::CancelBuilder::user_data(target.to_bits()).all())
+        .build()
+        .user_data(tag.to_bits())
 }
 
 /// `into` must stay alive until the completion.

@@ -14,6 +14,8 @@
 //! * At most one send is in flight per connection. Its bytes come back with [`Completion::Sent`],
 //!   once,
 //!   whatever happens to the connection. A send may be short.
+//! * When every place is taken, accepting ends with ENFILE; clients that come then wait in the
+//!   listener's backlog.
 //! * [`Io::close`] cuts both directions. `Closed` follows when no operation is left; a `Sent` that
 //!   was owed
 //!   comes first. After `close`, nothing else is reported for the connection.
@@ -54,6 +56,8 @@ pub enum Wait {
 #[derive(Debug)]
 #[must_use = "a chunk that is not recycled is a receive buffer lost"]
 pub struct Chunk {
+    /// Of the rings of a shard, the one whose buffer it is.
+    pub(crate) ring: u8,
     /// Which buffer.
     pub(crate) buffer: u16,
     /// How much of it was filled.
@@ -63,7 +67,7 @@ pub struct Chunk {
 impl Chunk {
     /// For implementations of [`Io`] outside this crate.
     pub fn new(buffer: u16, bytes_count: u32) -> Self {
-        Self { buffer, bytes_count }
+        Self { ring: 0, buffer, bytes_count }
     }
 
     /// Which buffer of its owner this is.

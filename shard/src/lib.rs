@@ -16,6 +16,7 @@ pub mod placement;
 pub mod portable;
 pub mod probe;
 pub mod ring;
+pub mod rings;
 pub mod sleep;
 mod slots;
 pub mod sockets;
@@ -24,6 +25,7 @@ pub mod timers;
 pub use io::{Chunk, Completion, Errno, Io, ReceiveEnd, SendBuffer, Wait};
 pub use portable::Portable;
 pub use ring::{Ring, RingOptions};
+pub use rings::Rings;
 
 /// The atomics of [`sleep`], so that a test can put a model checker's in their place.
 mod sync {

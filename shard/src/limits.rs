@@ -18,8 +18,19 @@ pub const RECEIVES_PER_TURN: usize = 8;
 pub const ACCEPTS_PER_TURN: usize = 256;
 /// Direct descriptors kept free for the process itself when a table is sized from RLIMIT_NOFILE.
 pub const DESCRIPTORS_RESERVED: u32 = 10;
-/// Largest table of direct descriptors, from the 24 bits of a slot.
+/// Rings of one shard. One is made when the tables of those before it are full.
+pub const RINGS_PER_SHARD_MAX: u8 = 64;
+/// Receive buffers of each ring but a shard's first; a power of two.
+pub const FURTHER_RECEIVE_BUFFERS_COUNT: u16 = 512;
+/// Free places in a table at which clients are no longer accepted by one operation that goes on
+/// until it is stopped: the kernel drops the client that finds no place. No turn accepts more.
+pub const ACCEPT_SINGLY_BELOW: u32 = COMPLETIONS_MAX;
+/// Clients that are then waited for at once.
+pub const ACCEPTS_SINGLE_MAX: u32 = 16;
+/// Largest table of direct descriptors.
 pub const CONNECTIONS_PER_RING_MAX: u32 = 1 << 20;
+/// Connections of one shard, in all its rings: the 24 bits of a slot name each.
+pub const CONNECTIONS_PER_SHARD_MAX: u32 = 1 << 22;
 /// Connections that may wait to be accepted (`net.core.somaxconn` may lower it).
 pub const LISTEN_BACKLOG: i32 = 16_384;
 /// Messages in one lane.
@@ -32,5 +43,7 @@ pub const INBOX_MESSAGES_MAX: usize = 4096;
 
 const _: () = assert!(RECEIVE_BUFFERS_COUNT.is_power_of_two());
 const _: () = assert!(LANE_RESERVED_FOR_FINAL < LANE_MESSAGES_MAX);
-const _: () = assert!(CONNECTIONS_PER_RING_MAX <= 1 << protocol::ids::SLOT_BITS);
+const _: () = assert!(CONNECTIONS_PER_RING_MAX <= CONNECTIONS_PER_SHARD_MAX);
+const _: () = assert!(CONNECTIONS_PER_SHARD_MAX <= 1 << protocol::ids::SLOT_BITS);
+const _: () = assert!(FURTHER_RECEIVE_BUFFERS_COUNT.is_power_of_two());
 const _: () = assert!(PEER_LOOKUPS_MAX <= 1 << 8);

@@ -42,6 +42,8 @@ pub struct RingOptions {
     pub shard: ShardId,
     /// Which of the shard's rings this is.
     pub ring: u8,
+    /// The slot by which the first place of its table is known: those of a shard's rings differ.
+    pub first_slot: u32,
     /// Places in the table of direct descriptors; at most RLIMIT_NOFILE.
     pub connections_max: u32,
     /// Receive buffers; a power of two.
@@ -58,6 +60,7 @@ impl RingOptions {
         Self {
             shard,
             ring: 0,
+            first_slot: 0,
             connections_max,
             buffers_count: limits::RECEIVE_BUFFERS_COUNT,
             buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
@@ -83,6 +86,21 @@ pub struct RingCounters {
     pub completion_overflows: u64,
 }
 
+impl RingCounters {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            turns: self.turns + other.turns,
+            submissions: self.submissions + other.submissions,
+            completions: self.completions + other.completions,
+            receives_parked: self.receives_parked + other.receives_parked,
+            completions_stale: self.completions_stale + other.completions_stale,
+            completion_overflows: self.completion_overflows + other.completion_overflows,
+        }
+    }
+}
+
 /// One io_uring instance and everything in it.
 pub struct Ring {
     options: RingOptions,
@@ -95,12 +113,20 @@ pub struct Ring {
     /// Receives that ended for want of buffers.
     parked: VecDeque<(Slot, u32)>,
     listener: Option<OwnedFd>,
+    /// One operation accepts all clients.
     accept_armed: bool,
+    /// Operations that accept one client each.
+    accepts_single: u32,
+    /// That one operation is being cancelled.
+    accept_cancelled: bool,
+    /// Accepting has ended for want of places, and nobody was told.
+    is_full: bool,
     /// Length of a peer's address.
     address_bytes: u32,
     lookups_free: Vec<u8>,
     lookups_waiting: VecDeque<(Slot, u32)>,
-    bell: Bell,
+    /// Those of a shard but its first have none: the kernel rings the shard's when they have news.
+    bell: Option<Bell>,
     bell_armed: bool,
     /// Operations with the kernel that touch memory of ours.
     in_flight_count: u64,
@@ -129,6 +155,25 @@ impl Ring {
     /// io_uring is not there or not allowed, or lacks something; [`crate::probe`] says which in
     /// words.
     pub fn new(options: RingOptions, listener: Option<OwnedFd>, bell: Bell) -> io::Result<Self> {
+        Self::make(options, listener, Some(bell))
+    }
+
+    /// A further ring of a shard that sleeps on its first: what happens here rings `bell`.
+    pub(crate) fn further(
+        options: RingOptions,
+        listener: Option<OwnedFd>,
+        bell: &Bell,
+    ) -> io::Result<Self> {
+        let ring = Self::make(options, listener, None)?;
+        ring.ring.submitter().register_eventfd(bell.as_raw_fd())?;
+        Ok(ring)
+    }
+
+    fn make(
+        options: RingOptions,
+        listener: Option<OwnedFd>,
+        bell: Option<Bell>,
+    ) -> io::Result<Self> {
         assert!(options.connections_max <= limits::CONNECTIONS_PER_RING_MAX);
         let ring: IoUring = IoUring::builder()
             .setup_clamp()
@@ -156,6 +201,9 @@ impl Ring {
             parked: VecDeque::new(),
             listener,
             accept_armed: false,
+            accepts_single: 0,
+            accept_cancelled: false,
+            is_full: false,
             lookups_free: (0..limits::PEER_LOOKUPS_MAX as u8).collect(),
             lookups_waiting: VecDeque::new(),
             bell,
@@ -173,6 +221,24 @@ impl Ring {
     /// Connections that are not closed yet.
     pub fn connections_count(&self) -> u32 {
         self.slots.open_count()
+    }
+
+    /// Free places in the table that no accept has in view.
+    pub(crate) fn room(&self) -> u32 {
+        let taken = self.slots.open_count() + self.accepts_single;
+        self.options.connections_max.saturating_sub(taken)
+    }
+
+    /// Did completions arrive that were not taken?
+    pub(crate) fn has_arrived(&self) -> bool {
+        !self.arrived.is_empty() || self.is_full
+    }
+
+    /// Looks for completions once more within a turn, and submits what was queued.
+    pub(crate) fn look(&mut self) -> io::Result<()> {
+        self.enter(0, None)?;
+        self.collect();
+        Ok(())
     }
 
     /// Memory for receive buffers, in bytes.
@@ -237,11 +303,14 @@ impl Ring {
     }
 
     fn arm_bell(&mut self) {
-        if !self.bell_armed {
+        if let Some(bell) = &self.bell
+            && !self.bell_armed
+        {
             self.bell_armed = true;
             self.in_flight_count += 1;
             let into = &raw mut *self.memory.bell_count;
-            self.push(entries::read_bell(self.bell.as_raw_fd(), into));
+            let entry = entries::read_bell(bell.as_raw_fd(), into);
+            self.push(entry);
         }
     }
 
@@ -270,7 +339,13 @@ impl Ring {
     }
 
     fn id(&self, slot: Slot, generation: u32) -> ConnectionId {
+        let slot = Slot(self.options.first_slot + slot.0);
         ConnectionId::new(self.options.shard, self.options.ring, slot, generation)
+    }
+
+    /// The place of a connection in this ring's table.
+    fn place(&self, connection: ConnectionId) -> Slot {
+        Slot(connection.slot().0 - self.options.first_slot)
     }
 
     fn dispatch(&mut self, arrived: Arrived) -> Option<Completion> {
@@ -299,7 +374,7 @@ impl Ring {
     }
 
     fn shut_down(&mut self, connection: ConnectionId, how: i32) {
-        let (slot, generation) = (connection.slot(), connection.generation());
+        let (slot, generation) = (self.place(connection), connection.generation());
         let Some(state) = self.slots.get(slot, generation) else { return };
         state.shutdowns_count += 1;
         self.push(entries::shutdown(Tag::new(Operation::Shutdown, slot, generation), how));
@@ -310,7 +385,8 @@ impl Ring {
         let more = cqueue::more(arrived.flags);
         let chunk = cqueue::buffer_select(arrived.flags).map(|buffer| {
             self.memory.buffers.take();
-            Chunk { buffer, bytes_count: arrived.result.max(0) as u32 }
+            let ring = self.options.ring;
+            Chunk { ring, buffer, bytes_count: arrived.result.max(0) as u32 }
         });
         if !more {
             self.in_flight_count -= 1;
@@ -390,12 +466,17 @@ impl Ring {
     }
 
     fn on_accept(&mut self, arrived: Arrived) -> Option<Completion> {
-        if !cqueue::more(arrived.flags) {
-            self.accept_armed = false;
+        if arrived.tag.aux == entries::ONE_CLIENT {
+            self.accepts_single -= 1;
+        } else if !cqueue::more(arrived.flags) {
+            (self.accept_armed, self.accept_cancelled) = (false, false);
         }
         if arrived.result < 0 {
             return match -arrived.result {
-                libc::ECANCELED => None,
+                libc::ECANCELED => {
+                    self.accept();
+                    None
+                }
                 // The client went away in the queue; the next one is not affected.
                 libc::ECONNABORTED | libc::EINTR | libc::EAGAIN => {
                     self.accept();
@@ -404,11 +485,9 @@ impl Ring {
                 errno => Some(Completion::AcceptEnded(Errno(errno))),
             };
         }
-        if !self.accept_armed && self.listener.is_some() {
-            self.accept();
-        }
         let slot = Slot(arrived.result as u32);
         let generation = self.slots.open(slot);
+        self.accept();
         if self.options.peer_addresses {
             self.lookups_waiting.push_back((slot, generation));
             self.look_up_next();
@@ -458,7 +537,8 @@ impl Ring {
 
     /// The open slot of a connection.
     fn open(&mut self, connection: ConnectionId) -> &mut crate::slots::SlotState {
-        let state = self.slots.get(connection.slot(), connection.generation());
+        let (slot, generation) = (self.place(connection), connection.generation());
+        let state = self.slots.get(slot, generation);
         let state = state.expect("operations name connections that are not closed");
         assert!(state.life == Life::Open, "a connection that is being closed is not used");
         state
@@ -485,7 +565,8 @@ impl Io for Ring {
                 return Some(completion);
             }
         }
-        None
+        let is_full = std::mem::take(&mut self.is_full);
+        is_full.then_some(Completion::AcceptEnded(Errno(libc::ENFILE)))
     }
 
     fn bytes(&mut self, chunk: &Chunk) -> &mut [u8] {
@@ -497,20 +578,38 @@ impl Io for Ring {
     }
 
     fn accept(&mut self) {
-        if self.accept_armed {
+        let Some(listener) = self.listener.as_ref().map(AsRawFd::as_raw_fd) else { return };
+        if self.room() > limits::ACCEPT_SINGLY_BELOW {
+            if !self.accept_armed {
+                self.accept_armed = true;
+                self.push(entries::accept(listener));
+            }
             return;
         }
-        if let Some(listener) = &self.listener {
-            self.accept_armed = true;
-            let entry = entries::accept(listener.as_raw_fd());
-            self.push(entry);
+        if self.accept_armed {
+            // Its last completion leads here again.
+            if !self.accept_cancelled {
+                self.accept_cancelled = true;
+                self.push(entries::cancel(Tag::of(Operation::Accept)));
+            }
+            return;
         }
+        while self.accepts_single < limits::ACCEPTS_SINGLE_MAX && self.room() > 0 {
+            self.accepts_single += 1;
+            self.push(entries::accept_one(listener));
+        }
+        self.is_full = self.accepts_single == 0;
     }
 
     fn stop_accepting(&mut self) {
         if self.accept_armed {
             self.push(entries::cancel(Tag::of(Operation::Accept)));
         }
+        if self.accepts_single > 0 {
+            let one = Tag { aux: entries::ONE_CLIENT, ..Tag::of(Operation::Accept) };
+            self.push(entries::cancel_all(one));
+        }
+        self.is_full = false;
         // Closing the listener makes the kernel refuse new clients at once.
         self.listener = None;
     }
@@ -519,7 +618,7 @@ impl Io for Ring {
         let state = self.open(connection);
         state.wanted = true;
         if state.receive == Receive::Idle {
-            self.arm_receive(connection.slot(), connection.generation());
+            self.arm_receive(self.place(connection), connection.generation());
         }
     }
 
@@ -528,13 +627,13 @@ impl Io for Ring {
         state.wanted = false;
         if state.receive == Receive::Armed && !state.cancelling {
             state.cancelling = true;
-            let (slot, generation) = (connection.slot(), connection.generation());
+            let (slot, generation) = (self.place(connection), connection.generation());
             self.push(entries::cancel(Tag::new(Operation::Receive, slot, generation)));
         }
     }
 
     fn send(&mut self, connection: ConnectionId, buffer: SendBuffer) {
-        let tag = Tag::new(Operation::Send, connection.slot(), connection.generation());
+        let tag = Tag::new(Operation::Send, self.place(connection), connection.generation());
         let state = self.open(connection);
         assert!(state.send.is_none(), "two sends on one socket may reorder");
         let buffer = state.send.insert(buffer);
@@ -554,7 +653,7 @@ impl Io for Ring {
         state.life = Life::Closing;
         state.wanted = false;
         if state.is_quiet() {
-            self.finish_if_quiet(connection.slot(), connection.generation());
+            self.finish_if_quiet(self.place(connection), connection.generation());
         } else {
             // Ends an armed receive with EOF and a waiting send with EPIPE.
             self.shut_down(connection, libc::SHUT_RDWR);

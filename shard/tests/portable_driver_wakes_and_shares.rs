@@ -26,7 +26,7 @@ impl Bench {
     fn new(connections_max: u32) -> Self {
         let any = "127.0.0.1:0".parse().expect("an address");
         let (address, mut listeners) = shard::sockets::listen(any, 1).expect("loopback can listen");
-        let mut options = RingOptions::new(ShardId(0), connections_max);
+        let mut options = RingOptions::new(ShardId(0), connections_max + 1);
         options.buffer_bytes = BUFFER_BYTES as u32;
         let bell = Bell::new().expect("an eventfd");
         let io = Portable::new(options, listeners.pop(), &bell).expect("epoll is there");

@@ -222,16 +222,15 @@ impl SimIo {
 
     fn gather_accepts(&mut self) {
         while self.accept_armed {
-            let Some(socket) = self.network.borrow_mut().take_backlog(self.shard()) else { return };
             let free = |state: &&SlotState| state.life == Life::Free;
             let free_count = self.slots.iter().filter(free).count();
             if free_count == 0 {
-                self.network.borrow_mut().refuse(socket);
                 self.counters.table_full += 1;
                 self.accept_armed = false;
                 self.complete(LISTENER, Event::AcceptEnded(ENFILE));
                 return;
             }
+            let Some(socket) = self.network.borrow_mut().take_backlog(self.shard()) else { return };
             let nth = if self.random.chance(1, 2) { 0 } else { self.random.below(free_count) };
             let slots = self.slots.iter().enumerate();
             let mut slots = slots.filter(|(_, state)| state.life == Life::Free);

@@ -142,6 +142,10 @@ impl Channels {
             channel.is_fetching = false;
             channel.is_behind = false;
         }
+        if channel.subscribers.is_empty() {
+            // Many channels have one, and a vector would make room for four.
+            channel.subscribers.reserve_exact(1);
+        }
         channel.subscribers.push(subscriber);
         let place = channel.subscribers.len() as u32 - 1;
         self.subscriptions_count += 1;

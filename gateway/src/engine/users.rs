@@ -17,19 +17,22 @@ use crate::limits::USER_CONNECTIONS_SCANNED_MAX;
 /// by hash, so that the end of many does not cost the square of their number.
 #[derive(Debug)]
 enum Held {
-    Few(Vec<ConnectionId>),
-    Many(HashSet<ConnectionId, foldhash::fast::RandomState>),
+    One(ConnectionId),
+    #[expect(clippy::box_collection, reason = "a vector is three words, and most users have none")]
+    Few(Box<Vec<ConnectionId>>),
+    Many(Box<HashSet<ConnectionId, foldhash::fast::RandomState>>),
 }
 
 impl Default for Held {
     fn default() -> Self {
-        Self::Few(Vec::new())
+        Self::Few(Box::default())
     }
 }
 
 impl Held {
     fn len(&self) -> usize {
         match self {
+            Self::One(_) => 1,
             Self::Few(few) => few.len(),
             Self::Many(many) => many.len(),
         }
@@ -37,9 +40,11 @@ impl Held {
 
     fn insert(&mut self, connection: ConnectionId) {
         match self {
+            Self::One(one) => *self = Self::Few(Box::new(vec![*one, connection])),
+            Self::Few(few) if few.is_empty() => *self = Self::One(connection),
             Self::Few(few) if few.len() >= USER_CONNECTIONS_SCANNED_MAX => {
                 let many = few.drain(..).chain([connection]).collect();
-                *self = Self::Many(many);
+                *self = Self::Many(Box::new(many));
             }
             Self::Few(few) => few.push(connection),
             Self::Many(many) => drop(many.insert(connection)),
@@ -48,6 +53,8 @@ impl Held {
 
     fn remove(&mut self, connection: ConnectionId) {
         match self {
+            Self::One(one) if *one == connection => *self = Self::default(),
+            Self::One(_) => {}
             Self::Few(few) => {
                 if let Some(index) = few.iter().position(|&id| id == connection) {
                     few.swap_remove(index);
@@ -59,7 +66,8 @@ impl Held {
 
     fn all(&self) -> Vec<ConnectionId> {
         match self {
-            Self::Few(few) => few.clone(),
+            Self::One(one) => vec![*one],
+            Self::Few(few) => few.to_vec(),
             Self::Many(many) => many.iter().copied().collect(),
         }
     }

@@ -162,11 +162,15 @@ pub fn restore(backup: &Path, directory: &Path) -> Result<BackupReport, BackupEr
 /// Copies what is valid of every segment, newest first, and returns the highest number.
 fn copy_segments(source: &StdFiles, target: &Path, salt: u64) -> Result<u64, BackupError> {
     let numbers = source.numbers().map_err(|error| failed("read", target, error))?;
+    let mut has_copied = false;
     for number in numbers.iter().rev() {
         match read_segment(source, *number, salt)? {
             Some(bytes) => {
                 write_new(&target.join(segment_name(*number)), &bytes[..])?;
+                has_copied |= !bytes.is_empty();
             }
+            // A segment that was made ahead comes and goes at the end.
+            None if !has_copied => {}
             // It was deleted just now, and so were all before it: they are in the database.
             None => break,
         }

@@ -19,7 +19,7 @@ use crate::engine::replay::SegmentSpan;
 use crate::engine::segment::{Batch, BatchHeader, Place, SEGMENT_HEADER_BYTES, SegmentViolation};
 use crate::files::SegmentSource;
 use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, COMMIT_PAUSE, RETENTION_IDLE_PAUSE,
+    COMMIT_BYTES_MAX, COMMIT_BYTES_SOON, COMMIT_ENTRIES_MAX, COMMIT_PAUSE, RETENTION_IDLE_PAUSE,
     STORE_RETRY_PAUSE_MAX, STORE_RETRY_PAUSE_MIN,
 };
 use crate::store::{Store, StorePosition};
@@ -111,6 +111,10 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             }
             let stored = self.store_next(deadline).await;
             match stored {
+                Stored::Some if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                    self.say_behind();
+                    break;
+                }
                 Stored::Some | Stored::Again => {}
                 Stored::Nothing if is_last => break,
                 Stored::Nothing => {
@@ -118,8 +122,7 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
                     let _ = timeout_at(until, self.shared.follower_wake.notified()).await;
                 }
                 Stored::OutOfTime => {
-                    let lag = self.lag_entries();
-                    tracing::warn!(lag, "the store is behind; the journal keeps what is missing");
+                    self.say_behind();
                     break;
                 }
             }
@@ -136,6 +139,10 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
         let until = committed_at + COMMIT_PAUSE;
         loop {
             let slice = until.min(self.retention_at);
+            // What is awaited may lie several commits behind.
+            if self.shared.unstored_bytes() > COMMIT_BYTES_SOON {
+                return;
+            }
             let hurried = timeout_at(slice, self.shared.follower_hurry.notified()).await;
             if hurried.is_ok() || Instant::now() >= until {
                 return;
@@ -294,6 +301,13 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             shared.journal_wake.notify_one();
         }
         shared.board.announce();
+    }
+
+    fn say_behind(&self) {
+        let lag = self.lag_entries();
+        if lag > 0 {
+            tracing::warn!(lag, "the store is behind; the journal keeps what is missing");
+        }
     }
 
     fn lag_entries(&self) -> u64 {

@@ -16,7 +16,9 @@ use super::spare::Spare;
 use crate::engine::replay::SegmentSpan;
 use crate::engine::writer::{JournalEnd, Writer};
 use crate::files::{Files, Pace, SegmentFile};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, COMMIT_BYTES_SOON, REOPEN_PAUSE};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, COMMIT_BYTES_SOON, REOPEN_PAUSE, SPARE_RETRY_TURNS,
+};
 
 /// What a turn of the journal did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(crate) struct JournalStart {
     pub end: JournalEnd,
     /// The lowest and the highest segment that are there; zero: none.
     pub segments: (u64, u64),
+    /// Segments above those that hold nothing, highest first.
+    pub blank: Vec<u64>,
     /// The last sequence that is synced, by partition.
     pub sequences: Vec<u64>,
     /// Size of a segment, in bytes.
@@ -55,6 +59,8 @@ pub struct Journal<F: Files> {
     spare: Spare<F>,
     segment_bytes: u64,
     next_segment: u64,
+    /// Segments of the run before that were never used, highest first.
+    blank: Vec<u64>,
     lowest_segment: u64,
     /// The last sequence that was written, by partition.
     sequences: Vec<u64>,
@@ -64,6 +70,9 @@ pub struct Journal<F: Files> {
     buffer: Vec<u8>,
     is_sealed: bool,
     is_failing: bool,
+    is_spare_failing: bool,
+    /// Turns until a segment is made ahead again, after one could not be.
+    spare_turns_left: u32,
 }
 
 impl<F: Files> Journal<F> {
@@ -85,6 +94,7 @@ impl<F: Files> Journal<F> {
             file: None,
             segment_bytes: start.segment_bytes,
             next_segment: start.segments.1.max(start.end.segment) + 1,
+            blank: start.blank,
             lowest_segment: start.segments.0.max(1),
             sequences,
             gathered: unproven,
@@ -92,6 +102,8 @@ impl<F: Files> Journal<F> {
             buffer: Vec::new(),
             is_sealed: true,
             is_failing: false,
+            is_spare_failing: false,
+            spare_turns_left: 0,
         }
     }
 
@@ -101,6 +113,10 @@ impl<F: Files> Journal<F> {
     ///
     /// What the system says. The journal is of no use then.
     pub async fn begin(&mut self) -> std::io::Result<()> {
+        // Highest first: a power cut in between leaves no hole. Their space may be needed.
+        for number in std::mem::take(&mut self.blank) {
+            self.files.delete(number).await?;
+        }
         let entries = std::mem::take(&mut self.gathered);
         let bytes = entries.iter().map(|entry| Writer::record_bytes(entry.body.len())).sum();
         self.open_segment(bytes).await?;
@@ -111,6 +127,11 @@ impl<F: Files> Journal<F> {
         file.sync_data().await?;
         self.settle(&entries);
         Ok(())
+    }
+
+    /// From now on entries are taken.
+    pub(crate) fn open_for_appends(&self) {
+        self.shared.board.set_available(true);
     }
 
     /// Does what there is to do, at most one batch.
@@ -357,9 +378,9 @@ impl<F: Files> Journal<F> {
         if number == self.writer.synced().segment || !is_last {
             return;
         }
-        let deleted = self.files.delete(number).await.is_ok();
-        if deleted && self.files.sync_directory().await.is_ok() {
+        if self.files.delete(number).await.is_ok() {
             self.next_segment = number;
+            let _ = self.files.sync_directory().await;
         }
     }
 
@@ -391,8 +412,9 @@ impl<F: Files> Journal<F> {
     /// Makes the next segment beside the commits, from the middle of the open one on.
     fn prepare_segment(&mut self) {
         let is_wanted = self.file.is_some() && self.writer.position() > self.segment_bytes / 2;
-        if is_wanted && self.spare.is_missing() {
-            self.spare.begin(self.next_segment, self.segment_bytes, Pace::Beside);
+        self.spare_turns_left = self.spare_turns_left.saturating_sub(1);
+        if is_wanted && self.spare.is_missing() && self.spare_turns_left == 0 {
+            self.spare.begin(self.next_segment, self.segment_bytes, self.spare.beside());
         }
         let advanced = self.spare.advance();
         self.report_spare(advanced);
@@ -401,10 +423,16 @@ impl<F: Files> Journal<F> {
     /// Counts a segment that was made ahead, or says why there is none.
     fn report_spare(&mut self, made: std::io::Result<bool>) {
         match made {
-            Ok(true) => self.next_segment += 1,
+            Ok(true) => {
+                self.next_segment += 1;
+                self.is_spare_failing = false;
+            }
             Ok(false) => {}
             Err(error) => {
-                self.report("the next segment of the journal cannot be made ahead", &error);
+                self.spare_turns_left = SPARE_RETRY_TURNS;
+                if !std::mem::replace(&mut self.is_spare_failing, true) {
+                    tracing::error!(%error, "the next segment of the journal cannot be made ahead");
+                }
             }
         }
     }
@@ -424,7 +452,7 @@ impl<F: Files> Journal<F> {
             let last = self.writer.synced().segment.max(1);
             spans.front().map_or(last, |span| span.segment).min(last)
         };
-        if self.lowest_segment >= needed || self.file.is_none() {
+        if self.lowest_segment >= needed {
             return;
         }
         // One name at a time: after a power cut no hole is left between the segments.
@@ -439,7 +467,9 @@ impl<F: Files> Journal<F> {
                 self.count_segments();
                 self.shared.journal_wake.notify_one();
             }
-            Err(error) => self.report("a segment of the journal cannot be deleted", &error),
+            Err(error) => {
+                tracing::warn!(%error, number, "a segment of the journal cannot be deleted");
+            }
         }
     }
 

@@ -266,7 +266,6 @@ pub fn open(options: PersistenceOptions) -> Result<Opened, OpenError> {
     let store = store.follow(parts, options.clock.clone(), questions).inspect_err(|_| {
         shared.close();
     })?;
-    shared.board.set_available(true);
     shared.board.announce();
     let sequences = sequences_of(&read.replayed.sequences, options.partitions_count);
     let recovered = Recovered { sequences, entries: read.replayed.entries, torn: read.torn };
@@ -345,6 +344,7 @@ pub(super) fn prepare(
         salt: with.salt,
         end: replayed.end,
         segments: read.segments,
+        blank: read.blank.clone(),
         sequences: sequences_of(&replayed.sequences, with.partitions_count),
         segment_bytes: with.segment_bytes,
     };
@@ -412,6 +412,8 @@ async fn live<F: Files>(
 ) {
     match journal.begin().await {
         Ok(()) => {
+            // Before any turn of the journal, which may know better.
+            journal.open_for_appends();
             // If nobody listens the start has failed elsewhere, and the journal is closed.
             let _ = ready.send(Ok(is_uring));
             journal.run().await;

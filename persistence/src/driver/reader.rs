@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use protocol::link::{StoreAnswer, StoreQuestion};
 use tokio::sync::{mpsc, oneshot};
 
 use super::counters::Counters;
 use super::shared::Clock;
-use crate::limits::QUESTIONS_WAITING_MAX;
+use crate::limits::{QUESTION_AGE_MAX, QUESTIONS_WAITING_MAX};
 use crate::store::StoreError;
 use crate::store::read::Reader;
 
@@ -29,6 +30,7 @@ struct Question {
     channel: Arc<str>,
     question: StoreQuestion,
     on_answer: OnAnswer,
+    asked_at: Instant,
 }
 
 /// Asks the store. Clones ask the same one.
@@ -55,7 +57,9 @@ impl StoreReader {
     /// The answer is as of a moment at or behind the `stored` that the board showed when it was
     /// asked.
     pub fn ask(&self, channel: Arc<str>, question: StoreQuestion, on_answer: OnAnswer) {
-        let refused = match self.questions.try_send(Question { channel, question, on_answer }) {
+        let asked_at = Instant::now();
+        let asked = Question { channel, question, on_answer, asked_at };
+        let refused = match self.questions.try_send(asked) {
             Ok(()) => return,
             Err(refused) => refused,
         };
@@ -80,7 +84,7 @@ impl std::fmt::Debug for StoreReader {
 impl Questions {
     /// The next question, if one waits.
     pub(super) fn next(&mut self) -> Option<AskedStore> {
-        let Question { channel, question, on_answer } = self.questions.try_recv().ok()?;
+        let Question { channel, question, on_answer, .. } = self.questions.try_recv().ok()?;
         Some(AskedStore { channel, question, on_answer })
     }
 
@@ -98,7 +102,11 @@ impl Questions {
                 next = self.questions.recv() => next,
                 _ = &mut closing => None,
             };
-            let Some(Question { channel, question, on_answer }) = next else { break };
+            let Some(Question { channel, question, on_answer, asked_at }) = next else { break };
+            if asked_at.elapsed() >= QUESTION_AGE_MAX {
+                on_answer(Err(StoreError::Busy));
+                continue;
+            }
             let answer = match &mut reader {
                 Some(open) => answer(open, &channel, &question, &clock).await,
                 None => match Reader::open(&path).await {

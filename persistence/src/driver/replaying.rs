@@ -30,8 +30,10 @@ pub struct TornTail {
 pub struct ReadJournal {
     /// What it says.
     pub replayed: Replayed,
-    /// The lowest and the highest segment; zero: none.
+    /// The lowest segment, and the highest that was ever written to; zero: none.
     pub segments: (u64, u64),
+    /// Segments above it, which hold nothing but zeros, highest first.
+    pub blank: Vec<u64>,
     /// What is not taken into account.
     pub torn: Option<TornTail>,
 }
@@ -157,7 +159,21 @@ pub fn read_journal(
         Some(bad) => torn_tail(source, &plan, &bad, replayed.entries.len() as u64)?,
         None => None,
     };
-    Ok(ReadJournal { replayed, segments, torn })
+    let blank = blank_segments(source, &plan)?;
+    let highest = blank.last().map_or(segments.1, |lowest| lowest - 1);
+    Ok(ReadJournal { replayed, segments: (segments.0, highest), blank, torn })
+}
+
+/// Segments that were made ahead and never used, highest first.
+fn blank_segments(source: &impl SegmentSource, plan: &Plan) -> Result<Vec<u64>, ReadError> {
+    let mut blank = Vec::new();
+    for number in plan.tail.iter().rev() {
+        if read(source, *number, u64::MAX)?.iter().any(|byte| *byte != 0) {
+            break;
+        }
+        blank.push(*number);
+    }
+    Ok(blank)
 }
 
 fn read_plan(source: &impl SegmentSource, salt: u64, checkpoint: u64) -> Result<Plan, ReadError> {

@@ -100,6 +100,8 @@ impl Shared {
         let has_room = before == 0 || before.saturating_add(bytes) <= self.unstored_bytes_max;
         if !has_room {
             self.unstored_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        } else {
+            self.counters.unstored_bytes.set(before + bytes);
         }
         has_room
     }
@@ -113,7 +115,8 @@ impl Shared {
 
     /// Entries that a replay found are in the journal and not in the store.
     pub(crate) fn recover(&self, bytes: u64) {
-        self.unstored_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let before = self.unstored_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.counters.unstored_bytes.set(before + bytes);
     }
 
     pub(crate) fn unstored_bytes(&self) -> u64 {

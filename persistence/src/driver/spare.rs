@@ -4,6 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use crate::files::{Files, Pace};
@@ -15,6 +17,8 @@ pub(super) struct Spare<F: Files> {
     files: F,
     /// Its number is nobody else's until it is taken or has failed.
     number: u64,
+    /// Does somebody wait for it?
+    hurries: Arc<AtomicBool>,
     state: State<F::File>,
 }
 
@@ -26,7 +30,7 @@ enum State<File> {
 
 impl<F: Files> Spare<F> {
     pub(super) fn new(files: F) -> Self {
-        Self { files, number: 0, state: State::Missing }
+        Self { files, number: 0, hurries: Arc::default(), state: State::Missing }
     }
 
     /// Is there none, and none on its way?
@@ -39,12 +43,18 @@ impl<F: Files> Spare<F> {
         matches!(self.state, State::Made(_))
     }
 
+    /// The pace of one that is not needed yet.
+    pub(super) fn beside(&self) -> Pace {
+        Pace::Beside(self.hurries.clone())
+    }
+
     /// Begins to make segment `number`, with a name that survives. Nothing happens before
     /// [`Spare::advance`] or [`Spare::finish`].
     pub(super) fn begin(&mut self, number: u64, bytes: u64, pace: Pace) {
         debug_assert!(self.is_missing(), "one at a time");
         let files = self.files.clone();
         self.number = number;
+        self.hurries.store(false, Ordering::Relaxed);
         self.state = State::Making(Box::pin(async move {
             let made = match files.create(number, bytes, pace).await {
                 Ok(file) => files.sync_directory().await.map(|()| file),
@@ -71,6 +81,7 @@ impl<F: Files> Spare<F> {
     /// Waits for one that is on its way. `true`: it was made now.
     pub(super) async fn finish(&mut self) -> io::Result<bool> {
         let State::Making(making) = &mut self.state else { return Ok(false) };
+        self.hurries.store(true, Ordering::Relaxed);
         let made = making.as_mut().await;
         self.made(made).map(|()| true)
     }

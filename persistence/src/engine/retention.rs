@@ -26,7 +26,8 @@ pub fn keep(options: Option<&ChannelOptions>, offset: u64, unix_ms: u64) -> Opti
     Some(Keep {
         above_offset: offset.saturating_sub(u64::from(options.history_size)),
         after_ms: unix_ms.saturating_sub(ms(options.history_ttl)),
-        position_after_ms: unix_ms.saturating_sub(ms(options.history_meta_ttl)),
+        // With the position go its keys, which are promised for so long.
+        position_after_ms: unix_ms.saturating_sub(ms(options.history_meta_ttl.max(KEY_TTL))),
     })
 }
 
@@ -52,6 +53,8 @@ mod tests {
         assert_eq!(kept.above_offset, 15);
         assert_eq!(kept.after_ms, 9_940_000);
         assert_eq!(kept.position_after_ms, 6_400_000);
+        let brief = ChannelOptions { history_meta_ttl: Duration::from_secs(60), ..options.clone() };
+        assert_eq!(keep(Some(&brief), 25, 10_000_000).unwrap().position_after_ms, 9_100_000);
         assert_eq!(keep(Some(&options), 5, 10).unwrap().above_offset, 0);
     }
 

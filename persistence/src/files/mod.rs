@@ -12,6 +12,8 @@ mod uring;
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use standard::StdFiles;
@@ -33,12 +35,12 @@ pub trait SegmentFile {
 }
 
 /// How a segment is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Pace {
     /// Somebody waits for it.
     AtOnce,
-    /// The disk is left to others most of the time.
-    Beside,
+    /// The disk is left to others most of the time, until somebody hurries.
+    Beside(Arc<AtomicBool>),
 }
 
 /// The folder of segments, as the journal's thread writes it. Clones are the same folder.

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io;
 
-use shard::limits::{CONNECTIONS_PER_RING_MAX, DESCRIPTORS_RESERVED};
+use shard::limits::{
+    CONNECTIONS_PER_RING_MAX, CONNECTIONS_PER_SHARD_MAX, DESCRIPTORS_RESERVED, RINGS_PER_SHARD_MAX,
+};
 use shard::probe::RingRefusal;
 use shard::ring::RingCounters;
 
@@ -50,15 +52,26 @@ impl Driver {
         Self::choose(choice, probed).map_err(|refusal| refusal.to_string())
     }
 
-    /// Places in each shard's table, where a process may have `files` open. Each ring may have a
-    /// table of that size, and direct descriptors do not count against the process; sockets on
-    /// epoll do, for all shards together.
-    pub fn connections_per_shard(self, files: u32, shards_count: u8) -> u32 {
+    /// Places in each table, where a process may have `files` open. Each ring may have a table of
+    /// that size, and direct descriptors do not count against the process; sockets on epoll do, for
+    /// all shards together.
+    pub fn connections_per_table(self, files: u32, shards_count: u8) -> u32 {
         let places = match self {
             Self::Ring => files.saturating_sub(DESCRIPTORS_RESERVED),
             Self::Portable => files.saturating_sub(FILES_RESERVED) / u32::from(shards_count),
         };
         places.clamp(1, CONNECTIONS_PER_RING_MAX)
+    }
+
+    /// Tables that a shard may have, where each has so many places.
+    pub fn tables_per_shard(self, connections_per_table: u32) -> u8 {
+        match self {
+            Self::Ring => {
+                let tables = CONNECTIONS_PER_SHARD_MAX / connections_per_table;
+                tables.clamp(1, u32::from(RINGS_PER_SHARD_MAX)) as u8
+            }
+            Self::Portable => 1,
+        }
     }
 }
 
@@ -94,9 +107,12 @@ mod tests {
 
     #[test]
     fn shards_share_the_files_of_the_process_only_without_rings() {
-        assert_eq!(Driver::Ring.connections_per_shard(1024, 4), 1014);
-        assert_eq!(Driver::Portable.connections_per_shard(1024, 4), (1024 - FILES_RESERVED) / 4);
-        assert_eq!(Driver::Portable.connections_per_shard(8, 4), 1);
-        assert_eq!(Driver::Ring.connections_per_shard(u32::MAX, 1), CONNECTIONS_PER_RING_MAX);
+        assert_eq!(Driver::Ring.connections_per_table(1024, 4), 1014);
+        assert_eq!(Driver::Portable.connections_per_table(1024, 4), (1024 - FILES_RESERVED) / 4);
+        assert_eq!(Driver::Portable.connections_per_table(8, 4), 1);
+        assert_eq!(Driver::Ring.connections_per_table(u32::MAX, 1), CONNECTIONS_PER_RING_MAX);
+        assert_eq!(Driver::Ring.tables_per_shard(1014), RINGS_PER_SHARD_MAX);
+        assert_eq!(Driver::Ring.tables_per_shard(CONNECTIONS_PER_RING_MAX), 4);
+        assert_eq!(Driver::Portable.tables_per_shard(1014), 1);
     }
 }

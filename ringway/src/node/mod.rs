@@ -27,7 +27,7 @@ use protocol::ids::{PartitionId, ShardId};
 use router::engine::{Partition, PartitionOptions};
 use shard::lanes::{Bell, Endpoint, Inbox, LaneSize, mesh};
 use shard::placement::{Placement, pin_to};
-use shard::{Io, Portable, Ring, RingOptions};
+use shard::{Io, Portable, RingOptions, Rings};
 
 use crate::limits::{INBOX_RETRY, PLACES_TO_REFUSE};
 use bus::{LocalBus, RouterCall, ShardMessage};
@@ -45,8 +45,10 @@ pub struct NodeOptions {
     pub partitions_count: u16,
     /// What drives sockets.
     pub driver: Driver,
-    /// Places in each shard's table of sockets.
-    pub connections_per_shard: u32,
+    /// Places in each table of sockets.
+    pub connections_per_table: u32,
+    /// Tables that a shard may have; one is made when those before it are full.
+    pub tables_per_shard: u8,
     /// Pin each shard to a core?
     pub pins: bool,
     /// Settings of the gateway.
@@ -59,6 +61,13 @@ pub struct NodeOptions {
     pub seed: u64,
     /// Where durable changes go; `None`: no channel is durable.
     pub log: Option<Arc<LogSource>>,
+}
+
+impl NodeOptions {
+    /// Places for sockets that a shard has in all its tables.
+    pub fn connections_per_shard(&self) -> u32 {
+        self.connections_per_table * u32::from(self.tables_per_shard)
+    }
 }
 
 /// How to reach one shard from other threads.
@@ -253,12 +262,13 @@ fn run_shard<S: Service>(
         // A shard that cannot be pinned runs elsewhere, more slowly.
         let _ = pin_to(shared.placement.core_of(usize::from(birth.shard.0)));
     }
-    let ring_options = RingOptions::new(birth.shard, options.connections_per_shard);
+    let ring_options = RingOptions::new(birth.shard, options.connections_per_table);
     let listener = birth.listener.take();
     match options.driver {
         Driver::Ring => {
-            let io = Ring::new(ring_options, listener, birth.bell.clone());
-            run_pump(Made { io, counters: Ring::counters }, birth, shared, ready)
+            let io =
+                Rings::new(ring_options, options.tables_per_shard, listener, birth.bell.clone());
+            run_pump(Made { io, counters: Rings::counters }, birth, shared, ready)
         }
         Driver::Portable => {
             let io = Portable::new(ring_options, listener, &birth.bell);
@@ -338,7 +348,7 @@ fn run_pump<I: Io, S: Service>(
 
 /// A shard's share of the process's connection limit, within its table.
 fn connections_share(options: &NodeOptions) -> u32 {
-    let table = options.connections_per_shard.saturating_sub(PLACES_TO_REFUSE).max(1);
+    let table = options.connections_per_shard().saturating_sub(PLACES_TO_REFUSE).max(1);
     match options.gateway.connections_max {
         0 => table,
         limit => limit.div_ceil(u32::from(options.shards_count)).min(table),

@@ -24,7 +24,7 @@ pub(super) fn started(
         shards = options.shards_count,
         partitions = options.partitions_count,
         connections_max =
-            u64::from(options.connections_per_shard) * u64::from(options.shards_count),
+            u64::from(options.connections_per_shard()) * u64::from(options.shards_count),
         receive_buffer_bytes = buffers * u64::from(options.shards_count),
         outbox_bytes_max_per_connection = settings.gateway.outbox_bytes_max,
         message_bytes_max = settings.gateway.message_bytes_max,

@@ -87,7 +87,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let shards = node.shards.clone();
     let backend =
         LocalBackend::new(shards.clone(), options.partitions_count, namespaces, name, uid);
-    let serves = ClientRoutes { api, page: true, health: settings.health || settings.development };
+    let serves = ClientRoutes { api, page: true, health: settings.health };
     // Set once, here: the shards answered 503 until now.
     drop(routes.set(client_port(&backend, serves)));
     if let Some(listener) = operators.listener {
@@ -161,12 +161,14 @@ fn node_options(
     let shards_count =
         u8::try_from(shards).map_err(|_| format!("{shards} shards are more than 255"))?;
     let driver = Driver::of_this_host(settings.io)?;
+    let connections_per_table = driver.connections_per_table(files_allowed(), shards_count);
     Ok(NodeOptions {
         address: settings.listen,
         shards_count,
         partitions_count: settings.partitions,
         driver,
-        connections_per_shard: driver.connections_per_shard(files_allowed(), shards_count),
+        connections_per_table,
+        tables_per_shard: driver.tables_per_shard(connections_per_table),
         // With a core of its own each; a shard that shares one is better left to the scheduler.
         pins: usize::from(shards_count) <= placement.cores.len() && placement.cores.len() > 1,
         gateway: Arc::new(settings.gateway.clone()),

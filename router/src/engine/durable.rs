@@ -33,7 +33,7 @@ use crate::limits;
 /// What a partition knows of its log.
 #[derive(Debug)]
 pub(super) struct Log {
-    progress: LogProgress,
+    pub(super) progress: LogProgress,
     /// Sequence of the next entry.
     sequence_next: u64,
     is_available: bool,
@@ -227,7 +227,7 @@ impl Partition {
             if !self.keys.has_room(pending_count, stored) {
                 // A key that neither memory nor the store knew would count twice.
                 self.counters.log_refused += 1;
-                return self.reply(gateway, name, reply_to, Err(ErrorCode::TooManyRequests));
+                return self.reply(gateway, name, reply_to, Err(ErrorCode::Internal));
             }
         }
         let durable = self.channel_at(index).durable.as_mut().expect("checked by the caller");
@@ -305,7 +305,7 @@ impl Partition {
     /// Keeps an entry until the store has it. Returns what it waits for.
     fn remember_entry(&mut self, index: usize, pending: Pending) -> LogLevel {
         let namespaces = self.options.namespaces.clone();
-        let channel = self.channels[index].as_mut().expect("a channel with entries stays");
+        let channel = self.channels[index].as_deref_mut().expect("a channel with entries stays");
         let wants_store = namespaces
             .resolve(&channel.name)
             .is_some_and(|options| options.durability == Durability::Store);
@@ -350,7 +350,7 @@ impl Partition {
                 self.commit(sequence, now);
             }
             let entry = self.log_mut().entries.pop_front().expect("unstored entries are kept");
-            let channel = self.channels[entry.channel].as_mut().expect("it has entries");
+            let channel = self.channels[entry.channel].as_deref_mut().expect("it has entries");
             let durable = channel.durable.as_mut().expect("it has entries");
             durable.stored_offset = durable.stored_offset.max(entry.offset);
             durable.unstored_count -= 1;
@@ -374,7 +374,8 @@ impl Partition {
                     self.log_mut().keys_pending.remove(&(name.clone(), key.clone()));
                     let age = now.unix_ms.saturating_sub(publication.time_ms);
                     let at = KeyTime { now: now.moment, age_ms: age, sequence };
-                    self.keys.remember(name.clone(), &key, position.clone(), at);
+                    let stored = self.log_mut().progress.stored;
+                    self.keys.remember(name.clone(), &key, position.clone(), at, stored);
                 }
                 Answer::Published(position)
             }
@@ -451,7 +452,7 @@ impl Partition {
         // From the newest to the oldest, so that each gives back the last place of its channel.
         for entry in refused {
             let pending = *entry.pending.expect("what is not synced is not committed");
-            let channel = self.channels[entry.channel].as_mut().expect("it has entries");
+            let channel = self.channels[entry.channel].as_deref_mut().expect("it has entries");
             let name = channel.name.clone();
             let durable = channel.durable.as_mut().expect("it has entries");
             durable.unstored_count -= 1;
@@ -519,7 +520,9 @@ impl Partition {
         });
         if !known {
             // The first entry of the channel, or of a new epoch: the rest is in the store.
-            self.forget_pending(index);
+            if channel.durable.as_ref().is_some_and(|durable| durable.unstored_count > 0) {
+                self.forget_pending(index);
+            }
             let channel = self.channel_at(index);
             channel.window.clear();
             channel.position = Position { offset: offset_first - 1, epoch: entry.epoch.clone() };

@@ -40,14 +40,21 @@ impl IdempotencyKeys {
         self.results.get(&(channel.clone(), Box::from(key)))
     }
 
+    /// Remembers where a publication was put. Without room the oldest key goes; one that no log has
+    /// goes itself if the oldest is not in the store, which has everything up to `stored`.
     pub(super) fn remember(
         &mut self,
         channel: Arc<str>,
         key: &str,
         position: Position,
         at: KeyTime,
+        stored: u64,
     ) {
         if self.order.len() >= IDEMPOTENCY_KEYS_MAX {
+            if at.sequence == 0 && self.order.front().is_some_and(|(.., last)| *last > stored) {
+                self.forgotten_early += 1;
+                return;
+            }
             if let Some((since, ..)) = self.order.front() {
                 self.incomplete_until = self.incomplete_until.max(Some(*since + IDEMPOTENCY_TTL));
             }
@@ -107,7 +114,7 @@ mod tests {
         let mut keys = IdempotencyKeys::default();
         let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
         let position = Position { offset: 7, epoch: "e".into() };
-        keys.remember(one.clone(), "k", position.clone(), KeyTime::default());
+        keys.remember(one.clone(), "k", position.clone(), KeyTime::default(), 0);
         assert_eq!(keys.find(&one, "k"), Some(&position));
         assert_eq!(keys.find(&other, "k"), None);
         keys.expire(Moment::ZERO + (IDEMPOTENCY_TTL - Duration::from_millis(1)));
@@ -129,7 +136,7 @@ mod tests {
         let channel: Arc<str> = "c".into();
         for number in 0..=IDEMPOTENCY_KEYS_MAX {
             let key = number.to_string();
-            keys.remember(channel.clone(), &key, Position::default(), KeyTime::default());
+            keys.remember(channel.clone(), &key, Position::default(), KeyTime::default(), 0);
         }
         assert_eq!(keys.results.len(), IDEMPOTENCY_KEYS_MAX);
         assert_eq!(keys.forgotten_early(), 1);

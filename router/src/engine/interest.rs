@@ -43,6 +43,8 @@ impl Interest {
         match self.find(gateway) {
             Some(listener) => listener.subscriptions_count += 1,
             None => {
+                // Most channels have one, and a vector would make room for four.
+                self.gateways.reserve_exact(1);
                 self.gateways.push(Listener {
                     gateway,
                     subscriptions_count: 1,

@@ -140,7 +140,7 @@ type Table = HashMap<Arc<str>, usize, foldhash::fast::RandomState>;
 #[derive(Debug)]
 pub struct Partition {
     pub(super) options: PartitionOptions,
-    pub(super) channels: Vec<Option<Channel>>,
+    pub(super) channels: Vec<Option<Box<Channel>>>,
     channels_free: Vec<usize>,
     pub(super) by_name: Table,
     pub(super) keys: IdempotencyKeys,
@@ -243,12 +243,12 @@ impl Partition {
     /// The channel's place, if it is durable and loaded.
     pub(super) fn durable_index(&self, name: &str) -> Option<usize> {
         let index = *self.by_name.get(name)?;
-        let channel = self.channels[index].as_ref()?;
+        let channel = self.channels[index].as_deref()?;
         channel.durable.is_some().then_some(index)
     }
 
     pub(super) fn channel_at(&mut self, index: usize) -> &mut Channel {
-        self.channels[index].as_mut().expect("an index is held only while its channel stays")
+        self.channels[index].as_deref_mut().expect("an index is held only while its channel stays")
     }
 
     /// The next thing to do, until `None`.
@@ -375,7 +375,8 @@ impl Partition {
         self.counters.publications += 1;
         if let Some(key) = request.idempotency_key {
             let at = KeyTime { now: now.moment, age_ms: 0, sequence: 0 };
-            self.keys.remember(name.clone(), &key, position.clone(), at);
+            let stored = self.log.as_ref().map_or(u64::MAX, |log| log.progress.stored);
+            self.keys.remember(name.clone(), &key, position.clone(), at, stored);
         }
         Ok(position)
     }
@@ -579,7 +580,7 @@ impl Partition {
 
     pub(super) fn find(&mut self, name: &str) -> Option<&mut Channel> {
         let index = *self.by_name.get(name)?;
-        self.channels[index].as_mut()
+        self.channels[index].as_deref_mut()
     }
 
     /// The channel, made if it is not there; with an epoch if it `counts` offsets.
@@ -624,7 +625,7 @@ impl Partition {
         if options.is_some_and(|options| self.is_durable(options)) {
             channel.durable = Some(Box::new(DurableChannel::unloaded()));
         }
-        self.channels[index] = Some(channel);
+        self.channels[index] = Some(Box::new(channel));
         self.by_name.insert(name.clone(), index);
         index
     }

@@ -23,8 +23,12 @@ pub(super) struct Entry {
     pub(super) visibility: Visibility,
 }
 
+/// Nothing while nobody is there.
 #[derive(Debug, Default)]
-pub(super) struct Presence {
+pub(super) struct Presence(Option<Box<Members>>);
+
+#[derive(Debug, Default)]
+struct Members {
     entries: HashMap<Key, Entry, foldhash::fast::RandomState>,
     /// Connections of each user among those present.
     users: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
@@ -38,51 +42,54 @@ impl Presence {
     /// True if the connection was not there before.
     pub(super) fn join(&mut self, key: Key, member: Arc<Member>, visibility: Visibility) -> bool {
         let before = self.leave(key);
+        let members = self.0.get_or_insert_default();
         if visibility.presence {
-            self.clients_count += 1;
-            self.bytes += bytes_of(&member);
-            *self.users.entry(member.user.clone()).or_default() += 1;
+            members.clients_count += 1;
+            members.bytes += bytes_of(&member);
+            *members.users.entry(member.user.clone()).or_default() += 1;
         }
-        self.entries.insert(key, Entry { member, visibility });
+        members.entries.insert(key, Entry { member, visibility });
         before.is_none()
     }
 
     /// What was removed, if there was something.
     pub(super) fn leave(&mut self, key: Key) -> Option<Entry> {
-        let entry = self.entries.remove(&key)?;
+        let members = self.0.as_mut()?;
+        let entry = members.entries.remove(&key)?;
         if entry.visibility.presence {
-            self.clients_count -= 1;
-            self.bytes -= bytes_of(&entry.member);
-            let count = self.users.get_mut(&entry.member.user).expect("counted when it came");
+            members.clients_count -= 1;
+            members.bytes -= bytes_of(&entry.member);
+            let count = members.users.get_mut(&entry.member.user).expect("counted when it came");
             *count -= 1;
             if *count == 0 {
-                self.users.remove(&entry.member.user);
+                members.users.remove(&entry.member.user);
             }
         }
-        if self.entries.is_empty() {
-            *self = Self::default();
+        if members.entries.is_empty() {
+            self.0 = None;
         }
         Some(entry)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.0.is_none()
     }
 
     /// Everybody, or `None` if that is more than one answer may hold: a part would look like all.
     pub(super) fn members(&self) -> Option<Vec<Arc<Member>>> {
-        let fits = self.clients_count as usize <= PRESENCE_ANSWER_MAX
-            && self.bytes <= PRESENCE_ANSWER_BYTES_MAX;
-        let present = self.entries.values().filter(|entry| entry.visibility.presence);
+        let Some(members) = &self.0 else { return Some(Vec::new()) };
+        let fits = members.clients_count as usize <= PRESENCE_ANSWER_MAX
+            && members.bytes <= PRESENCE_ANSWER_BYTES_MAX;
+        let present = members.entries.values().filter(|entry| entry.visibility.presence);
         fits.then(|| present.map(|entry| entry.member.clone()).collect())
     }
 
     pub(super) fn clients_count(&self) -> u32 {
-        self.clients_count
+        self.0.as_ref().map_or(0, |members| members.clients_count)
     }
 
     pub(super) fn users_count(&self) -> u32 {
-        self.users.len() as u32
+        self.0.as_ref().map_or(0, |members| members.users.len() as u32)
     }
 }
 

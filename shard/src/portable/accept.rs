@@ -68,11 +68,14 @@ impl State {
     pub(super) fn accept_some(&mut self) {
         self.door.has_more = false;
         for _ in 0..limits::ACCEPTS_PER_TURN {
-            let errno = match self.door.next() {
+            let next = match self.table.is_full() {
+                // Who comes now waits in the backlog until there is a place.
+                true if self.door.is_open => Some(Err(io::Error::from_raw_os_error(libc::ENFILE))),
+                true => None,
+                false => self.door.next(),
+            };
+            let errno = match next {
                 None => return,
-                // The table of a ring answers alike: who finds no place is cut off, and the
-                // accepting ends until it is asked for again.
-                Some(Ok(_)) if self.table.is_full() => libc::ENFILE,
                 Some(Ok((socket, peer))) => {
                     self.let_in(socket, peer);
                     continue;

@@ -303,7 +303,7 @@ impl State {
             let socket = self.table.at(slot).socket();
             let end = match rustix::net::recv(socket, bytes, RecvFlags::DONTWAIT) {
                 Ok((count @ 1.., _)) => {
-                    let chunk = Chunk { buffer, bytes_count: count as u32 };
+                    let chunk = Chunk { ring: 0, buffer, bytes_count: count as u32 };
                     self.arrived.push_back(Completion::Received { connection, chunk });
                     if count < self.options.buffer_bytes as usize {
                         return self.wait_for_bytes(slot);

@@ -54,6 +54,8 @@ pub struct Client {
     /// Where it was last, in channels that can be recovered.
     pub(crate) places: BTreeMap<usize, Place>,
     pub(crate) session: Option<Session>,
+    /// Where it waited in vain the last time.
+    full_shard: Option<usize>,
     back_at: Moment,
     next_at: Moment,
     /// Comes never again.
@@ -96,8 +98,13 @@ pub(crate) struct Session {
     pub(crate) subscriptions: BTreeMap<usize, Subscription>,
     pub(crate) client_id: String,
     paused_until: Moment,
+    /// When it stops waiting for the upgrade: where no place is free, it waits in a backlog.
+    upgraded_by: Moment,
     is_mute: bool,
 }
+
+/// How long a client waits for its upgrade before it tries again, with another shard.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 const REQUEST_END: &[u8] = b"\r\n\r\n";
 
@@ -122,6 +129,7 @@ impl Client {
             wanted,
             places: BTreeMap::new(),
             session: None,
+            full_shard: None,
             back_at,
             next_at: back_at,
             is_leaving: false,
@@ -144,7 +152,8 @@ impl Client {
         let is_readable = self.network.borrow().is_readable(session.socket);
         let has_more_to_ask = session.stage == Stage::Connected && self.missing().is_some();
         let now = self.clock.moment();
-        (is_readable || has_more_to_ask).then_some(now)
+        let patience_ends = (session.stage == Stage::Handshake).then_some(session.upgraded_by);
+        (is_readable || has_more_to_ask).then_some(now).or(patience_ends)
     }
 
     /// Its turn.
@@ -159,10 +168,22 @@ impl Client {
             return;
         }
         self.read();
+        self.lose_patience(now);
         if self.ledger.borrow().is_calm {
             self.settle();
         } else {
             self.act();
+        }
+    }
+
+    fn lose_patience(&mut self, now: Moment) {
+        let waits = |session: &&Session| session.stage == Stage::Handshake;
+        if let Some(session) = self.session.as_ref().filter(waits)
+            && now >= session.upgraded_by
+        {
+            self.full_shard = Some(session.shard);
+            self.network.borrow_mut().reset(session.socket);
+            self.lose();
         }
     }
 
@@ -242,7 +263,10 @@ impl Client {
     }
 
     fn connect(&mut self) {
-        let shard = self.random.below(self.options.shards_count);
+        let mut shard = self.random.below(self.options.shards_count);
+        if self.full_shard.take() == Some(shard) {
+            shard = (shard + 1) % self.options.shards_count;
+        }
         let socket = self.network.borrow_mut().connect(shard, self.options.pipe_bytes);
         let number = self.ledger.borrow_mut().begin_session();
         self.tell(|| format!("connects to shard {shard} as session {number}"));
@@ -259,7 +283,8 @@ impl Client {
             subscriptions: BTreeMap::new(),
             client_id: String::new(),
             paused_until: Moment::ZERO,
-            is_mute: !is_calm && self.random.chance(1, 12),
+            upgraded_by: self.clock.moment() + PATIENCE,
+            is_mute: !is_calm && self.random.chance(1, 6),
         });
         let request = format!(
             "GET /connection/websocket HTTP/1.1\r\nHost: world\r\nUpgrade: websocket\r\n\

@@ -363,8 +363,13 @@ const PERSISTENCE: &[OptionRow] = &[
 ];
 
 const OPERATION: &[OptionRow] = &[
-    flag("health.enabled", "Serve `/health` on the client port as well as at `metrics.address`.")
-        .restart(),
+    OptionRow::new(
+        "health.enabled",
+        Kind::Flag,
+        "true",
+        "Serve `/health` on the client port as well as at `metrics.address`.",
+    )
+    .restart(),
     OptionRow::fixed("health.handler_prefix", &["/health"], PREFIX),
     OptionRow::new(
         "metrics.address",
