@@ -223,6 +223,7 @@ impl Tls {
             socket.state = State::Handshaking(Box::new(Handshake {
                 session,
                 secrets: FirstSecrets::default(),
+                record_layer: config.record_layer,
                 received_bytes: 0,
                 waits: false,
             }));
@@ -289,14 +290,13 @@ impl Tls {
         let State::Handshaking(handshake) = std::mem::take(&mut socket.state) else {
             unreachable!("the handshake has just ended")
         };
-        let Handshake { session, secrets, .. } = *handshake;
+        let Handshake { session, secrets, record_layer, .. } = *handshake;
         let kept = socket.transfer.as_ref().map_or(&[][..], |transfer| &transfer.kept);
         let has_whole = Records::length(kept)
             .is_ok_and(|length| length.is_some_and(|length| length <= kept.len()));
         let end = if session.was_resumed() { HandshakeEnd::Resumed } else { HandshakeEnd::Full };
         self.counters.handshakes_now -= 1;
-        let wants_own =
-            self.config.as_ref().is_some_and(|config| config.record_layer == RecordLayer::Own);
+        let wants_own = record_layer == RecordLayer::Own;
         let is_own = wants_own && session.version() == Some(ProtocolVersion::TLSv1_3);
         socket.state = if is_own && has_whole {
             // rustls has opened it already: the beginning of a message that may only be a change

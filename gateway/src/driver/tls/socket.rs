@@ -3,6 +3,7 @@
 use protocol::ids::ConnectionId;
 use shard::SendBuffer;
 
+use super::config::RecordLayer;
 use super::keys::FirstSecrets;
 use super::layer::{Arrival, Received};
 use super::record::{CLOSE_NOTIFY, HEADER_BYTES, Opened, Records, Refusal};
@@ -42,6 +43,8 @@ pub(super) enum State {
 pub(super) struct Handshake {
     pub(super) session: Session,
     pub(super) secrets: FirstSecrets,
+    /// As it was when the handshake began.
+    pub(super) record_layer: RecordLayer,
     pub(super) received_bytes: usize,
     /// Is it in [`Tls::waiting`]?
     pub(super) waits: bool,

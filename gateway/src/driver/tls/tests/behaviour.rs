@@ -379,6 +379,22 @@ fn a_client_finds_its_certificate_by_name_and_a_reload_changes_the_next_handshak
 }
 
 #[test]
+fn a_reload_in_the_middle_of_a_handshake_does_not_disturb_it() {
+    let own = testing::options();
+    let theirs = TlsOptions { record_layer: RecordLayer::Rustls, ..own.clone() };
+    for (first, second) in [(&own, &theirs), (&theirs, &own)] {
+        let mut pair = Pair::new(config(first), client());
+        let hello = pair.outgoing();
+        pair.server.receive(&hello);
+        pair.server.tls.replace(config(second));
+        let mut pair = pair.shaken();
+        pair.write(b"data");
+        pair.run(2048).unwrap();
+        assert_eq!(pair.server.data, b"data");
+    }
+}
+
+#[test]
 fn whoever_has_the_secret_resumes() {
     for (_, client) in ways() {
         let client = Arc::new(client);
