@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 import re
+import resource
 import select
 import signal
 import socket
@@ -31,6 +32,8 @@ from wire import Memory, Reader, connect, context, frame, request, upgrade  # no
 
 V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 HANDSHAKE_SECONDS = 5
+FLOOD = 1000
+FLOOD_ECHO_SECONDS_MAX = 0.1
 # Each way of sealing: (name, changes of http_server.tls, version of the client).
 WAYS = [
     ("own, 1.3", {}, V1_3),
@@ -432,6 +435,37 @@ def reason_or_end(act):
     return None
 
 
+def flood(rig):
+    """Hellos from everywhere at once: whoever is there already does not notice."""
+    server = rig.server(shards=1)
+    with connect(server.port, rig.context()) as client:
+        client.sendall(upgrade())
+        reader = Reader(client)
+        reader.answer()
+        with Memory(server.port, rig.context()) as stranger:
+            try:
+                stranger.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                hello = stranger.outgoing.read()
+        opened = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(FLOOD)]
+        try:
+            for one in opened:
+                one.sendall(hello)
+            took = []
+            while metric(server, "ringway_tls_handshakes_now") < FLOOD or len(took) < 100:
+                began = time.monotonic()
+                client.sendall(frame(b"quick"))
+                check(reader.frame() == (2, b"quick"))
+                took.append(time.monotonic() - began)
+            check(max(took) < FLOOD_ECHO_SECONDS_MAX, max(took))
+            for one in opened:
+                check(one.recv(1) == b"\x16", "each of them is answered")
+        finally:
+            for one in opened:
+                one.close()
+    wait_for("all of them to go", lambda: metric(server, "ringway_tls_handshakes_now") == 0)
+
+
 def garbage(rig):
     server = rig.server()
     for bytes_sent in [b"\x00" * 64, b"\x16\x03\x01\x00\x04\x01\x00\x00\x00", b"\x80\x2e\x01\x03"]:
@@ -590,12 +624,14 @@ def rows(rig):
     for version in (V1_2, V1_3):
         yield f"resumption ({version.name})", lambda version=version: resumption(rig, version)
     for row in [s_client, versions, alpn, plain_http, hsts, sni, half_open, too_many_half_open,
-                garbage, reload, refusals, inline, dev_tls, drain]:
+                flood, garbage, reload, refusals, inline, dev_tls, drain]:
         yield row.__name__, lambda row=row: row(rig)
 
 
 def main(parts):
     passed = failed = 0
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory(prefix="ringway-test-") as folder:
         rig = Rig(folder)
         try:

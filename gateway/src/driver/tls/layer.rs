@@ -335,6 +335,11 @@ impl Tls {
     ) -> Received {
         let socket = &mut self.sockets[index];
         let State::Rustls(session) = &mut socket.state else { return Received::Open };
+        // Behind its close_notify rustls would answer a fault with another alert, and asserts that
+        // it never does. Nothing that comes now is for anybody; the end of the socket is.
+        if socket.is_closed {
+            return Received::Open;
+        }
         let transfer = socket.transfer.get_or_insert_default();
         let scratch = &mut self.scratch;
         let progress = transfer.run(bytes, |bytes, outgoing| {
@@ -417,7 +422,7 @@ impl Tls {
             Ok(end) => end,
             Err(Refusal { fault, alert }) => {
                 self.counters.faults[fault as usize] += 1;
-                if let Some(alert) = alert {
+                if let Some(alert) = alert.filter(|_| !socket.is_closed) {
                     let outgoing = &mut transfer.get_or_insert_default().outgoing;
                     // Without keys there is nothing to say it with.
                     let _ = records.seal_alert(alert, outgoing);
@@ -572,5 +577,11 @@ impl Tls {
             State::Own(records) => records,
             _ => panic!("the connection has no record layer of ours"),
         }
+    }
+
+    /// Bytes of an unfinished record.
+    pub(super) fn kept_bytes(&self, connection: ConnectionId) -> usize {
+        let socket = &self.sockets[connection.slot().index()];
+        socket.transfer.as_ref().map_or(0, |transfer| transfer.kept.len())
     }
 }

@@ -1,6 +1,7 @@
 //! The layer between a client of rustls and a socket that is two vectors of bytes.
 
 mod behaviour;
+mod bytes;
 mod oracle;
 
 use std::io::{Read as _, Write as _};
