@@ -280,7 +280,8 @@ impl Tls {
                 if !is_told && end == Received::Open {
                     arrive(Arrival::Secured);
                 }
-                if progress.peer_closed { Received::Ended } else { end }
+                let has_ended = progress.peer_closed && end == Received::Open;
+                if has_ended { Received::Ended } else { end }
             }
         }
     }
