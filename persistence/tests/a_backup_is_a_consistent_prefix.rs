@@ -7,9 +7,18 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use persistence::{BackupError, backup, open, restore};
+use persistence::{BackupError, Opened, backup, open, restore};
 use protocol::ids::PartitionId;
-use support::{entry, newest, options, wait_until};
+use protocol::link::{Position, StoreAnswer, StoreQuestion};
+use support::{ask, entry, newest, options, wait_until};
+
+fn position(opened: &Opened, channel: &str) -> Position {
+    let question = StoreQuestion::Newest { publications_max: 1, bytes_max: 1 };
+    match ask(&opened.reader, channel, question) {
+        StoreAnswer::Newest { position: Some(position), .. } => position,
+        other => panic!("{other:?}"),
+    }
+}
 
 #[test]
 fn while_appending() {
@@ -50,8 +59,14 @@ fn while_appending() {
         wait_until("stored", || restored.board.progress(PartitionId(1)).stored == last);
         let tail: Vec<u64> = (last.saturating_sub(999).max(1)..=last).collect();
         assert_eq!(newest(&restored.reader, "chat:1"), tail, "a prefix without a hole");
-        restored.appender.append(1, &entry(1, last + 1, b"{}")).expect("it goes on");
+        let (was, is) = (position(&opened, "chat:1"), position(&restored, "chat:1"));
+        assert_eq!(is.offset, last, "the position stays");
+        assert_ne!(is.epoch, was.epoch, "what was lost behind the backup is told");
+        let mut next = entry(1, last + 1, b"{}");
+        next.epoch = is.epoch;
+        restored.appender.append_awaiting_store(1, &next).expect("it goes on");
         wait_until("stored", || restored.board.progress(PartitionId(1)).stored == last + 1);
+        assert_eq!(position(&restored, "chat:1").offset, last + 1);
     }
     is_over.store(true, Ordering::Relaxed);
     writer.join().expect("the writer ends");

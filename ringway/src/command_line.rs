@@ -121,12 +121,25 @@ struct TokenArguments {
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
     /// How long the token holds. Zero: without end.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600,
-          value_parser = clap::value_parser!(u64).range(0..=limits::TOKEN_TTL_SECONDS_MAX))]
+    #[arg(long, value_name = "SECONDS or 1h30m", default_value = "3600", value_parser = token_ttl)]
     ttl: u64,
     /// Print a JSON object with the token and its end.
     #[arg(long)]
     json: bool,
+}
+
+/// Seconds, or a duration as the configuration has them.
+fn token_ttl(text: &str) -> Result<u64, String> {
+    let seconds = match text.parse() {
+        Ok(seconds) => Some(seconds),
+        Err(_) => crate::settings::options::duration(text).map(|duration| duration.as_secs()),
+    };
+    let most = limits::TOKEN_TTL_SECONDS_MAX;
+    match seconds {
+        Some(seconds) if seconds <= most => Ok(seconds),
+        Some(_) => Err(format!("at most {most} seconds")),
+        None => Err("give seconds, or a duration such as 90m or 12h".to_owned()),
+    }
 }
 
 /// Why a command did not work: the exit code and what standard error gets.

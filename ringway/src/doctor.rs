@@ -129,7 +129,7 @@ impl fmt::Display for Report {
              {} files ({} at most)",
             host.kernel,
             host.cores_count,
-            host.shards_count,
+            self.needs.shards_count,
             host.memory_bytes >> 20,
             host.available_bytes >> 20,
             host.files_soft,

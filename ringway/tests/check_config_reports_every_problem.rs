@@ -130,3 +130,18 @@ history_ttl = "60s"
     let output = ringway(&["check-config", "-c", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
 }
+
+#[test]
+fn secrets_that_anybody_may_know_are_remarked() {
+    let folder = common::Folder::new();
+    let file = folder.file(
+        "weak.toml",
+        "[client.token]\nhmac_secret_key = \"replace me: `openssl rand -hex 32` makes one\"\n\
+         [http_api]\nkey = \"replace me\"\n",
+    );
+    let output = ringway(&["check-config", "-c", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = errors(&output);
+    assert!(text.contains("hmac_secret_key: is the example of the README"), "{text}");
+    assert!(text.contains("http_api.key: is shorter than 22 bytes"), "{text}");
+}

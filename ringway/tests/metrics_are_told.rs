@@ -36,3 +36,24 @@ fn a_health_check_takes_nothing_from_the_metrics() {
     assert_eq!(server.get(&server.operators, "/health").0, 200);
     assert!(turns() > before);
 }
+
+#[test]
+fn every_histogram_ends_without_a_bound() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let json = format!(
+        r#"{{"client": {{"insecure": true}}, "shards": 1,
+            "persistence": {{"data_dir": "{}"}}}}"#,
+        data.display()
+    );
+    let server = Server::start(&json);
+    let (_, text) = server.get(&server.operators, "/metrics");
+    let names =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram"));
+    let names: Vec<&str> = names.collect();
+    assert!(names.len() >= 4, "{names:?}");
+    for name in names {
+        let last = text.lines().rfind(|line| line.starts_with(&format!("{name}_bucket{{")));
+        assert!(last.is_some_and(|line| line.contains(r#"le="+Inf""#)), "{name}: {last:?}");
+    }
+}

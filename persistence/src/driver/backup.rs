@@ -21,6 +21,7 @@ use super::directory::{
     sync_folder, write_new,
 };
 use super::replaying::{ReadError, read_journal};
+use super::restoring::begin_new_epochs;
 use crate::engine::replay::ReplayRefusal;
 use crate::engine::segment::{
     BATCH_NUMBERS_SKIPPED, Batch, Place, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentViolation,
@@ -137,7 +138,8 @@ pub fn backup(directory: &Path, target: &Path) -> Result<BackupReport, BackupErr
 }
 
 /// Makes a data directory from a backup. `directory` is made and must be empty. Every checksum of
-/// the backup is verified first. Blocks; call it outside of any runtime.
+/// the backup is verified first. Every channel begins a new epoch, so that clients who saw more
+/// than the backup holds are told. Blocks; call it outside of any runtime.
 ///
 /// # Errors
 ///
@@ -151,8 +153,15 @@ pub fn restore(backup: &Path, directory: &Path) -> Result<BackupReport, BackupEr
     // FORMAT comes last: a directory without it is refused.
     let (format, others): (Vec<_>, Vec<_>) =
         names.into_iter().partition(|name| name == FORMAT_FILE);
-    for name in others.iter().chain(&format) {
-        report.bytes += copy_file(&backup.join(name), &directory.join(name))?;
+    let copy = |name: &String| copy_file(&backup.join(name), &directory.join(name));
+    for name in &others {
+        report.bytes += copy(name)?;
+    }
+    let format_path = backup.join(FORMAT_FILE);
+    let salt = read_format(&format_path)?.ok_or(BackupError::Nothing(format_path))?.salt;
+    runtime.block_on(begin_new_epochs(directory, salt))?;
+    for name in &format {
+        report.bytes += copy(name)?;
     }
     sync_folder(&directory.join(JOURNAL_FOLDER))?;
     sync_folder(directory)?;
@@ -282,7 +291,7 @@ async fn open_copy(path: &Path) -> Result<SqliteConnection, BackupError> {
 }
 
 /// Replaces the journal of a copy by an empty one that begins behind its database.
-async fn begin_anew(target: &Path, salt: u64, number: u64) -> Result<(), BackupError> {
+pub(super) async fn begin_anew(target: &Path, salt: u64, number: u64) -> Result<(), BackupError> {
     let mut connection = open_copy(&target.join(STORE_FILE)).await?;
     let position = read_position(&mut connection).await?;
     connection.close().await?;

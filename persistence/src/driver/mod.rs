@@ -10,6 +10,7 @@ pub(crate) mod journal;
 pub(crate) mod open;
 pub(crate) mod reader;
 pub(crate) mod replaying;
+mod restoring;
 pub(crate) mod shared;
 pub(crate) mod simulating;
 mod spare;

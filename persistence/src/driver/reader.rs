@@ -43,12 +43,14 @@ pub struct StoreReader {
 /// The other end.
 pub(crate) struct Questions {
     questions: mpsc::Receiver<Question>,
+    counters: Arc<Counters>,
 }
 
 impl StoreReader {
     pub(crate) fn new(counters: Arc<Counters>) -> (Self, Questions) {
         let (sender, receiver) = mpsc::channel(QUESTIONS_WAITING_MAX);
-        (Self { questions: sender, counters }, Questions { questions: receiver })
+        let questions = Questions { questions: receiver, counters: counters.clone() };
+        (Self { questions: sender, counters }, questions)
     }
 
     /// Asks about a channel; never waits. `on_answer` is called once: from the store's thread, or
@@ -96,7 +98,7 @@ impl Questions {
         clock: Clock,
         mut closing: oneshot::Receiver<()>,
     ) {
-        let mut reader = None;
+        let (mut reader, mut is_failing) = (None, false);
         loop {
             let next = tokio::select! {
                 next = self.questions.recv() => next,
@@ -117,8 +119,14 @@ impl Questions {
                     Err(error) => Err(error),
                 },
             };
-            if matches!(answer, Err(StoreError::Database(_))) {
+            if let Err(error @ StoreError::Database(_)) = &answer {
                 reader = None;
+                self.counters.store_failures.add(1);
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::error!(%error, "the store cannot be read; what asks it is refused");
+                }
+            } else if std::mem::take(&mut is_failing) {
+                tracing::info!("the store can be read again");
             }
             on_answer(answer);
         }

@@ -46,7 +46,13 @@ impl From<sqlx::Error> for StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Database(error) => write!(f, "the database says: {error}"),
+            Self::Database(error) => {
+                write!(f, "store.sqlite: {error}")?;
+                match remedy(error) {
+                    Some(remedy) => write!(f, "; {remedy}"),
+                    None => Ok(()),
+                }
+            }
             Self::Row(what) => write!(f, "the database holds {what} that this version cannot read"),
             Self::Newer { version } => write!(
                 f,
@@ -59,6 +65,20 @@ impl fmt::Display for StoreError {
             Self::Busy => f.write_str("too many questions wait for the store"),
             Self::Closed => f.write_str("the store is closed"),
         }
+    }
+}
+
+/// What helps, by the primary result codes of SQLite.
+fn remedy(error: &sqlx::Error) -> Option<&'static str> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    match code & 0xff {
+        8 => Some("make the data directory writable for the server's user"),
+        10 | 13 | 14 => Some(
+            "is the disk full, or the directory gone? Free space or repair it; nothing that was \
+             acknowledged is lost",
+        ),
+        11 | 26 => Some("it is damaged: restore a backup"),
+        _ => None,
     }
 }
 

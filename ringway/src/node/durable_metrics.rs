@@ -67,7 +67,7 @@ fn histogram<const BOUNDS: usize>(
     histogram: &Histogram<BOUNDS>,
     per_unit: f64,
 ) -> fmt::Result {
-    let bound = |bound| if bound == u64::MAX { f64::MAX } else { bound as f64 / per_unit };
+    let bound = |bound| if bound == u64::MAX { f64::INFINITY } else { bound as f64 / per_unit };
     let buckets: Vec<(f64, u64)> =
         histogram.buckets().map(|(upper, count)| (bound(upper), count)).collect();
     let count = buckets.iter().map(|(_, count)| count).sum();

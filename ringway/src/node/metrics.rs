@@ -169,7 +169,8 @@ impl Shards {
             all.sum_ns += one.sum_ns;
             all.counts.iter_mut().zip(one.counts).for_each(|(sum, count)| *sum += count);
         }
-        let seconds = |place| Durations::bound_us(place).map_or(f64::MAX, |us| us as f64 / 1e6);
+        let seconds =
+            |place| Durations::bound_us(place).map_or(f64::INFINITY, |us| us as f64 / 1e6);
         let places = all.counts.iter().enumerate();
         let buckets: Vec<(f64, u64)> = places.map(|(at, count)| (seconds(at), *count)).collect();
         let (unit, kind) = (Unit::Seconds, MetricType::Histogram);

@@ -57,8 +57,8 @@ impl Service for TowerService {
     /// Only the API takes bodies: nobody else's are kept, and none of a caller without a key.
     fn admit(&self, request: &Head<'_>) -> Result<(), Denial> {
         if !request.path.starts_with("/api/") {
-            let text = "the body is too large: only the API takes one";
-            return Err(Denial { status: 413, text });
+            let text = "no request with a body is served here; the API is at /api/{method}";
+            return Err(Denial { status: 404, text });
         }
         let Some(api) = &self.api else { return Err(Denial { status: 404, text: "not found" }) };
         let header = |name: &str| {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gateway::driver::Control;
 use persistence::Persistence;
+use protocol::channels::Namespaces;
 use router::api::SharedAccess;
 use tokio::sync::watch;
 
@@ -82,6 +83,13 @@ impl Reloading {
         for line in difference.lines() {
             tracing::info!("reload: {line}");
         }
+        let namespaces = |settings: &Settings| settings.gateway.namespaces.clone();
+        for name in forgetting(&namespaces(&self.settings), &namespaces(&loaded.settings)) {
+            tracing::warn!(
+                "reload: channels {name} begin a new epoch and forget their history, because their \
+                 durability begins or ends"
+            );
+        }
         let keys_changed = loaded.settings.connection_tokens != self.settings.connection_tokens
             || loaded.settings.subscription_tokens != self.settings.subscription_tokens;
         self.settings = loaded.settings;
@@ -100,5 +108,44 @@ impl Reloading {
         if keys_changed {
             self.key_sources.send_replace(source);
         }
+    }
+}
+
+/// Namespaces whose channels become durable or cease to be, in words.
+fn forgetting(old: &Namespaces, new: &Namespaces) -> Vec<String> {
+    let mut names = Vec::new();
+    if old.without.is_durable() != new.without.is_durable() {
+        names.push("without a namespace".to_owned());
+    }
+    for (name, options) in &new.named {
+        if old.named.get(name).is_some_and(|before| before.is_durable() != options.is_durable()) {
+            names.push(format!("of namespace {name}"));
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::channels::{ChannelOptions, Durability};
+    use std::time::Duration;
+
+    #[test]
+    fn who_forgets_is_named() {
+        let namespaces = |without, chat| {
+            let options = |durability| ChannelOptions {
+                durability,
+                history_size: 1,
+                history_ttl: Duration::from_secs(1),
+                ..ChannelOptions::default()
+            };
+            let named = [("chat".to_owned(), options(chat))].into();
+            Namespaces { without: options(without), named }
+        };
+        let old = namespaces(Durability::Memory, Durability::Log);
+        assert!(forgetting(&old, &namespaces(Durability::None, Durability::Store)).is_empty());
+        let new = namespaces(Durability::Store, Durability::Memory);
+        assert_eq!(forgetting(&old, &new), ["without a namespace", "of namespace chat"]);
     }
 }

@@ -8,7 +8,7 @@ mod global;
 mod kind;
 mod tls;
 
-pub(crate) use kind::{Kind, Typed, address, socket_address};
+pub(crate) use kind::{Kind, Typed, address, duration, socket_address};
 
 /// One option.
 #[derive(Clone, Copy, Debug)]

@@ -95,21 +95,32 @@ fn check_credentials(reading: &mut Reading, settings: &Settings, own_tokens: &To
     if gateway.insecure {
         remark(reading, "client.insecure", "every client may do everything");
     }
+    if settings.api.keys.iter().any(|key| key.expose().len() < API_KEY_BYTES_STRONG) {
+        let sentence = format!("is shorter than {API_KEY_BYTES_STRONG} bytes and can be guessed");
+        remark(reading, "http_api.key", &sentence);
+    }
     if settings.api.insecure && settings.api.enabled {
         remark(reading, "http_api.insecure", "everybody may publish and disconnect clients");
     }
 }
 
+/// How the secrets of the README's example begin.
+const PLACEHOLDER: &str = "replace me";
+/// Keys of the API that are shorter can be guessed; this is 128 bits of base64.
+const API_KEY_BYTES_STRONG: usize = 22;
+
 fn remark_weak_secrets(reading: &mut Reading, parent: &str, keys: &TokenKeys) {
     let secrets =
         [("hmac_secret_key", &keys.hmac), ("hmac_previous_secret_key", &keys.hmac_previous)];
     for (name, secret) in secrets {
-        let is_weak = |secret: &Secret| secret.expose().len() < HMAC_SECRET_BYTES_STRONG;
-        if !secret.as_ref().is_some_and(is_weak) {
+        let Some(secret) = secret.as_ref().map(Secret::expose) else { continue };
+        let sentence = if secret.starts_with(PLACEHOLDER) {
+            "is the example of the README, which everybody knows".to_owned()
+        } else if secret.len() < HMAC_SECRET_BYTES_STRONG {
+            format!("is shorter than {HMAC_SECRET_BYTES_STRONG} bytes and can be guessed")
+        } else {
             continue;
-        }
-        let sentence =
-            format!("is shorter than {HMAC_SECRET_BYTES_STRONG} bytes and can be guessed");
+        };
         // Given by the file of the same name, that is where it is said.
         let path = format!("{parent}.{name}");
         let file = format!("{path}_file");

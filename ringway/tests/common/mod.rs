@@ -36,7 +36,7 @@ impl Drop for Folder {
 
 /// A server that clients can use, so that nothing needs a warning.
 pub const MINIMAL: &str = r#"{"client":{"token":{"hmac_secret_key":
-    "s3cret of thirty-two bytes or more"}},"http_api":{"key":"k3y"}}"#;
+    "s3cret of thirty-two bytes or more"}},"http_api":{"key":"k3y of twenty-two bytes or more"}}"#;
 
 /// The sources of one file.
 pub fn sources(file: &Path) -> Sources {
