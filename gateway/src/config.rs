@@ -59,6 +59,9 @@ pub struct GatewayConfig {
     pub recovery_publications_max: u32,
     /// Serve an echo at `/debug/echo` (`debug.websocket_echo`).
     pub websocket_echo: bool,
+    /// How long browsers shall come by TLS only (`http_server.tls.hsts_max_age`), said in answers
+    /// over TLS (RFC 6797). Zero: not said.
+    pub hsts_max_age: Duration,
     /// Name of this node, in connect replies.
     pub node_name: Arc<str>,
 }
@@ -140,6 +143,7 @@ impl Default for GatewayConfig {
             history_publications_max: wire::HISTORY_PUBLICATIONS_MAX,
             recovery_publications_max: wire::HISTORY_PUBLICATIONS_MAX,
             websocket_echo: false,
+            hsts_max_age: Duration::ZERO,
             node_name: "ringway".into(),
         }
     }

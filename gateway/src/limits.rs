@@ -57,6 +57,23 @@ pub const BODIES_BYTES_MAX: usize = 64 * MIB as usize;
 /// until it is. What the kernel has handed over by then is kept: at most the shard's receive
 /// buffers.
 pub const PIPELINED_BYTES_MAX: usize = 16 * KIB as usize;
+/// Handshakes of TLS that may be under way on one shard by default
+/// (`http_server.tls.handshake_limit`). Each takes some 8 KiB, and at most
+/// [`TLS_HANDSHAKE_BYTES_MAX`] beside it.
+pub const TLS_HANDSHAKES_DEFAULT: u32 = 4096;
+/// Bytes of one client before its handshake ends: ten times a hello with post-quantum keys.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 16 * KIB as usize;
+/// Steps of handshakes that one turn takes, two for each: some 30 µs each with a key of P-256, and
+/// 0.3 ms with one of RSA-2048. Further ones wait for the next turn.
+pub const TLS_HANDSHAKE_STEPS_PER_TURN: u32 = 32;
+/// Bytes of an unfinished record that are kept: the largest one of TLS 1.2 (RFC 5246, 6.2.3).
+pub const TLS_KEPT_BYTES_MAX: usize = 16 * KIB as usize + 2048 + 5;
+/// Key updates that a client may ask for without sending data.
+pub const TLS_KEY_UPDATES_MAX: u8 = 32;
+/// Records without content that a client may send one behind the other.
+pub const TLS_EMPTY_RECORDS_MAX: u8 = 32;
+/// Alerts of a client that are passed over.
+pub const TLS_WARNINGS_MAX: u8 = 4;
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;
 

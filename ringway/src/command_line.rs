@@ -76,6 +76,9 @@ struct ServeArguments {
     /// Least important messages that are written (log.level).
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// Speak TLS with a certificate that is made up for this start (ECDSA P-256, 14 days).
+    #[arg(long)]
+    dev_tls: bool,
     /// What drives sockets: auto, ring (io_uring) or portable (epoll) (io).
     #[arg(long, value_name = "DRIVER")]
     io: Option<String>,
@@ -176,6 +179,7 @@ fn serve_with(arguments: ServeArguments) -> Result<(), Failure> {
         data_dir: data_dir.map(|path| path.to_string_lossy().into_owned()),
         log_level: arguments.log_level,
         io: arguments.io,
+        dev_tls: arguments.dev_tls,
     };
     let sources = sources(arguments.config, flags);
     let loaded = load(&sources)?;

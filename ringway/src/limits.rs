@@ -36,6 +36,12 @@ pub const TOKEN_TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
 /// Validity of the token that development mode prints.
 pub const DEVELOPMENT_TOKEN_TTL_SECONDS: u64 = 24 * 3600;
 
+/// How long the certificate of `--dev-tls` is valid: browsers take one by its hash only if it is
+/// valid for 14 days at most.
+pub const DEVELOPMENT_CERTIFICATE_DAYS: u32 = 14;
+/// A certificate that is valid for fewer days is remarked upon.
+pub const CERTIFICATE_DAYS_LEFT_MIN: u64 = 7;
+
 /// Requests of one shard that wait to be taken up.
 pub const CALLS_QUEUED_MAX: usize = 256;
 /// Requests of one shard that are answered at the same time.

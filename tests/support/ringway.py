@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -31,12 +32,15 @@ def driver():
 
 
 class Server:
-    """A running server. Use as a context manager; `log` is what it wrote so far."""
+    """A running server. Use as a context manager; `log` is what it wrote so far. One that speaks
+    TLS is asked by https, by who trusts the certificate in `cafile`."""
 
-    def __init__(self, config_name, changes=None, port=None):
+    def __init__(self, config_name, changes=None, port=None, cafile=None):
         config = json.loads((ROOT / "tests/configs" / config_name).read_text())
         config = merge(config, changes or {})
         self.port = port or free_port()
+        self.context = ssl.create_default_context(cafile=str(cafile)) if cafile else None
+        self.origin = f"{'https' if cafile else 'http'}://127.0.0.1:{self.port}"
         self.metrics_port = free_port()
         server = {"address": "127.0.0.1", "port": self.port}
         config["http_server"] = merge(config.get("http_server", {}), server)
@@ -96,9 +100,9 @@ class Server:
         return int(line.split()[1])
 
     def is_healthy(self):
-        address = f"http://127.0.0.1:{self.port}/health"
+        address = f"{self.origin}/health"
         try:
-            with urllib.request.urlopen(address, timeout=1) as answer:
+            with urllib.request.urlopen(address, timeout=1, context=self.context) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
@@ -106,12 +110,12 @@ class Server:
     def api(self, method, body):
         """Calls the HTTP API and returns the whole answer."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/{method}",
+            f"{self.origin}/api/{method}",
             data=json.dumps(body).encode(),
             headers={"X-API-Key": self.config["http_api"]["key"],
                      "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10, context=self.context) as answer:
             return json.load(answer)
 
 

@@ -3,10 +3,12 @@
 // The binary is named by RINGWAY_BIN (default: target/release/ringway of this checkout). A test
 // names a configuration in tests/configs/; only the ports are put in here, so that tests can run
 // side by side. DRIVER_OF_TESTS names what drives its sockets, as --io takes it (default: what the
-// server chooses).
+// server chooses). With TLS_OF_TESTS=1 the server speaks TLS, with a certificate of its own.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
+import * as http from 'node:http';
+import * as https from 'node:https';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -24,6 +26,8 @@ export const binary = process.env.RINGWAY_BIN
 
 const driver = process.env.DRIVER_OF_TESTS ? ['--io', process.env.DRIVER_OF_TESTS] : [];
 
+const speaksTls = process.env.TLS_OF_TESTS === '1';
+
 export class Server {
   /** `changes` are merged over the configuration file, section by section. */
   static async start(configName, changes = {}) {
@@ -36,6 +40,10 @@ export class Server {
     server.config = config;
     server.port = port;
     server.folder = mkdtempSync(join(tmpdir(), 'ringway-test-'));
+    if (speaksTls) {
+      server.certificate = makeCertificate(server.folder);
+      config.http_server.tls = { enabled: true, cert_pem: 'chain.pem', key_pem: 'key.pem' };
+    }
     writeFileSync(join(server.folder, 'config.json'), JSON.stringify(config, null, 2));
     await server.run();
     return server;
@@ -64,12 +72,39 @@ export class Server {
     }
   }
 
-  get origin() { return `http://127.0.0.1:${this.port}`; }
-  get websocket() { return `ws://127.0.0.1:${this.port}/connection/websocket`; }
+  get origin() { return `http${speaksTls ? 's' : ''}://127.0.0.1:${this.port}`; }
+  get websocket() {
+    return `ws${speaksTls ? 's' : ''}://127.0.0.1:${this.port}/connection/websocket`;
+  }
+
+  /** `WebSocket` of ws, trusting this server's certificate and nobody else's. */
+  trusting(WebSocket) {
+    const ca = this.certificate;
+    if (!ca) return WebSocket;
+    return class extends WebSocket {
+      constructor(url, protocols, options) { super(url, protocols, { ...options, ca }); }
+    };
+  }
+
+  /** Status and text of an answer. */
+  ask(path, { method = 'GET', headers = {}, body } = {}) {
+    return new Promise((done, fail) => {
+      const module = speaksTls ? https : http;
+      const options = { method, headers, ca: this.certificate, agent: false };
+      const request = module.request(`${this.origin}${path}`, options, (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (part) => { text += part; });
+        response.on('end', () => done({ status: response.statusCode, text }));
+      });
+      request.once('error', fail);
+      request.end(body);
+    });
+  }
 
   async isHealthy() {
     try {
-      return (await fetch(`${this.origin}/health`)).ok;
+      return (await this.ask('/health')).status === 200;
     } catch {
       return false;
     }
@@ -77,12 +112,12 @@ export class Server {
 
   /** Calls the API and returns `result`; an answer with `error` is thrown. */
   async api(method, body) {
-    const response = await fetch(`${this.origin}/api/${method}`, {
+    const { text } = await this.ask(`/api/${method}`, {
       method: 'POST',
       headers: { 'X-API-Key': this.config.http_api.key, 'Content-Type': 'application/json' },
       body: JSON.stringify(body),
     });
-    const answer = await response.json();
+    const answer = JSON.parse(text);
     if (answer.error) {
       throw Object.assign(new Error(answer.error.message), { code: answer.error.code });
     }
@@ -128,6 +163,16 @@ export async function until(what, check, ms = 5000) {
     if (Date.now() > giveUp) throw new Error(`waited ${ms} ms in vain: ${what}`);
     await pause(10);
   }
+}
+
+/** A certificate for 127.0.0.1 and its key, as files of the folder. */
+function makeCertificate(folder) {
+  execFileSync('openssl', [
+    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+    '-days', '10', '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1',
+    '-keyout', join(folder, 'key.pem'), '-out', join(folder, 'chain.pem'),
+  ], { stdio: 'ignore' });
+  return readFileSync(join(folder, 'chain.pem'), 'utf8');
 }
 
 function merge(base, changes) {

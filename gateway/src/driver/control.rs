@@ -9,6 +9,7 @@ use protocol::link::UserCommand;
 use shard::ring::RingCounters;
 
 use super::pump::PumpCounters;
+use super::tls::{TlsConfig, TlsCounters};
 use crate::config::GatewayConfig;
 use crate::engine::{GatewayCounters, TokenVerifier};
 
@@ -39,6 +40,8 @@ pub enum Control {
     },
     /// New settings.
     Config(Arc<GatewayConfig>),
+    /// New settings of TLS, for handshakes from now on.
+    Tls(Arc<TlsConfig>),
     /// Tell what happened so far.
     Inspect(Box<dyn FnOnce(Inspection) + Send>),
     /// Stop accepting and close every client, spread over this time; then the pump ends.
@@ -53,6 +56,7 @@ impl std::fmt::Debug for Control {
             Self::Keys(_) => "Keys",
             Self::KeysFailed { .. } => "KeysFailed",
             Self::Config(_) => "Config",
+            Self::Tls(_) => "Tls",
             Self::Inspect(_) => "Inspect",
             Self::Drain(_) => "Drain",
         })
@@ -66,6 +70,8 @@ pub struct Inspection {
     pub engine: GatewayCounters,
     /// By its pump.
     pub pump: PumpCounters,
+    /// By its TLS.
+    pub tls: TlsCounters,
     /// By its ring.
     pub ring: RingCounters,
 }

@@ -5,7 +5,9 @@ mod clock;
 mod control;
 mod notes;
 mod pump;
+mod securing;
 mod service;
+pub mod tls;
 mod transport;
 mod uplink;
 

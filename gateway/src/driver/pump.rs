@@ -9,6 +9,7 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use protocol::http::{ResponseHead, write_response_head};
 use protocol::ids::ConnectionId;
@@ -21,6 +22,7 @@ use super::clock::Clock;
 use super::control::{Control, Inspection};
 use super::notes;
 use super::service::{Busy, Service};
+use super::tls::{Tls, TlsConfig};
 use super::transport::{Outcome, Reader, Reading};
 use super::uplink::{Incoming, Uplink};
 use crate::engine::{Action, Durations, Event, GatewayShard};
@@ -67,10 +69,11 @@ pub struct PumpCounters {
 
 /// The loop of one shard.
 pub struct Pump<I, U, S, C> {
-    parts: PumpParts<I, U, S, C>,
-    readers: Vec<Reader>,
-    actions: VecDeque<Action>,
-    bodies: Bodies,
+    pub(super) parts: PumpParts<I, U, S, C>,
+    pub(super) readers: Vec<Reader>,
+    pub(super) tls: Tls,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) bodies: Bodies,
     counters: PumpCounters,
     accept_retry_at: Option<Moment>,
     load_keys: Box<dyn FnMut(String)>,
@@ -87,6 +90,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         Self {
             parts,
             readers: Vec::new(),
+            tls: Tls::default(),
             actions: VecDeque::new(),
             bodies: Bodies::default(),
             counters: PumpCounters::default(),
@@ -101,6 +105,12 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
     /// Calls `load_keys` with the id of the key when a token names one that is not known.
     pub fn on_load_keys(mut self, load_keys: impl FnMut(String) + 'static) -> Self {
         self.load_keys = Box::new(load_keys);
+        self
+    }
+
+    /// Speaks TLS with every client.
+    pub fn with_tls(mut self, config: Option<Arc<TlsConfig>>) -> Self {
+        self.tls = Tls::new(config);
         self
     }
 
@@ -159,6 +169,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.parts.io.turn(wait)?;
         self.parts.bell.announce_awake();
         let now = self.parts.clock.now();
+        self.take_handshakes(now);
         while let Some(completion) = self.parts.io.next() {
             self.complete(completion, now);
         }
@@ -166,7 +177,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.take_uplink(now);
         self.parts.engine.tick(now);
         self.fan_out(now);
-        self.send();
+        self.send(now);
         self.act(now);
         self.parts.uplink.flush();
         self.count_turn(now);
@@ -178,7 +189,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.parts.bell.announce_sleep();
         let parts = &self.parts;
         let has_work = parts.engine.has_work() || !self.actions.is_empty();
-        if has_work || !parts.inbox.is_empty() || parts.uplink.has_work() {
+        if has_work || self.tls.has_work() || !parts.inbox.is_empty() || parts.uplink.has_work() {
             self.parts.bell.announce_awake();
             return Wait::No;
         }
@@ -198,6 +209,10 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
 
     fn complete(&mut self, completion: Completion, now: Now) {
         match completion {
+            Completion::Received { connection, chunk } if self.tls.is_on() => {
+                self.counters.bytes_in += u64::from(chunk.bytes_count());
+                self.receive_sealed(connection, Some(chunk), now);
+            }
             Completion::Received { connection, chunk } => {
                 self.counters.bytes_in += u64::from(chunk.bytes_count());
                 let bytes = self.parts.io.bytes(&chunk);
@@ -217,8 +232,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 self.conclude(outcome, now);
             }
             Completion::Sent { connection, result, buffer } => {
-                let sent = result.ok();
-                self.tell(Event::Sent { connection, buffer, sent }, now);
+                self.conclude_send(connection, buffer, result.ok(), now);
             }
             Completion::Accepted { connection, peer } => {
                 let index = connection.slot().index();
@@ -226,6 +240,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                     self.readers.resize_with(index + 1, Reader::default);
                 }
                 self.readers[index] = Reader::new();
+                self.tls.open(connection);
                 self.tell(Event::Accepted { connection, peer }, now);
             }
             Completion::ReceiveEnded { connection, end } => {
@@ -233,6 +248,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 self.tell(Event::ReceiveEnded { connection, has_failed }, now);
             }
             Completion::Closed { connection } => {
+                self.tls.closed(connection);
                 self.tell(Event::Closed { connection }, now);
                 if self.accept_retry_at.take().is_some() {
                     self.parts.io.accept();
@@ -245,12 +261,12 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         }
     }
 
-    fn tell(&mut self, event: Event<'_>, now: Now) {
+    pub(super) fn tell(&mut self, event: Event<'_>, now: Now) {
         self.parts.engine.handle(event, now);
         self.act(now);
     }
 
-    fn conclude(&mut self, outcome: Outcome, now: Now) {
+    pub(super) fn conclude(&mut self, outcome: Outcome, now: Now) {
         self.act(now);
         let Outcome::Call(mut call) = outcome else { return };
         call.peer = self.parts.engine.peer_of(call.connection);
@@ -271,7 +287,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
     }
 
     /// Does what the engine wants done.
-    fn act(&mut self, now: Now) {
+    pub(super) fn act(&mut self, now: Now) {
         loop {
             let next = self.actions.pop_front().or_else(|| self.parts.engine.poll_action());
             let Some(action) = next else { return };
@@ -283,10 +299,10 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                     self.parts.io.pause(connection);
                 }
                 Action::Receive(_) | Action::Pause(_) => {}
-                Action::ShutdownWrite(connection) => self.parts.io.shutdown_write(connection),
+                Action::ShutdownWrite(connection) => self.end_writing(connection, now),
                 Action::Cut(connection) => {
                     self.readers[connection.slot().index()] = Reader::Silent;
-                    self.parts.io.close(connection);
+                    self.cut(connection);
                 }
                 Action::Become { connection, .. } => {
                     let was_paused = self.readers[connection.slot().index()].silence();
@@ -327,11 +343,13 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             Control::Keys(verifier) => self.tell(Event::Keys(verifier), now),
             Control::KeysFailed { key_id } => self.tell(Event::KeysFailed { key_id }, now),
             Control::Config(config) => self.tell(Event::Config(config), now),
+            Control::Tls(config) => self.tls.replace(config),
             Control::Inspect(answer) => {
                 let engine = self.parts.engine.counters();
                 let ring = (self.ring_counters)(&self.parts.io);
                 self.counters.body_bytes = self.bodies.bytes_count() as u64;
-                answer(Inspection { engine, pump: self.counters, ring });
+                let tls = self.tls.counters();
+                answer(Inspection { engine, pump: self.counters, tls, ring });
             }
             Control::Drain(over) => {
                 self.is_draining = true;
@@ -381,10 +399,14 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         }
     }
 
-    fn send(&mut self) {
+    fn send(&mut self, now: Now) {
         for _ in 0..self.sends_per_turn {
             let Some((connection, buffer)) = self.parts.engine.next_send() else { return };
-            self.parts.io.send(connection, buffer);
+            if self.tls.is_on() {
+                self.send_sealed(connection, buffer, now);
+            } else {
+                self.parts.io.send(connection, buffer);
+            }
         }
     }
 

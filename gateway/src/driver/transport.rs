@@ -145,6 +145,15 @@ impl Reader {
         was_paused
     }
 
+    /// Has something begun that is not complete?
+    pub(super) fn is_unfinished(&self) -> bool {
+        match self {
+            Self::Head(partial) => partial.is_some(),
+            Self::WebSocket { was_unfinished, .. } => *was_unfinished,
+            Self::Body(_) | Self::Waiting(_) | Self::Silent => false,
+        }
+    }
+
     fn is_paused(&self) -> bool {
         matches!(self, Self::Waiting(held) if held.is_paused)
     }

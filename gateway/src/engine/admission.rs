@@ -122,6 +122,7 @@ impl GatewayShard {
         self.counters.upgraded += 1;
         self.scratch.clear();
         write_switching_protocols(&upgrade.accept, subprotocol, &mut self.scratch);
+        self.promise_tls(id);
         self.connections.push_raw(slot_of(id), [&self.scratch, b""], now.moment);
         let message_bytes_max = self.config.message_bytes_max;
         let transport = Transport::WebSocket { message_bytes_max };
@@ -157,11 +158,14 @@ impl GatewayShard {
         if connection.phase != Phase::Answering {
             return;
         }
+        self.scratch.clear();
+        self.scratch.extend_from_slice(bytes);
+        self.promise_tls(id);
         if is_last || self.drain.is_some() {
-            self.connections.push_last(slot_of(id), bytes, now.moment);
+            self.connections.push_last(slot_of(id), &self.scratch, now.moment);
             self.close_after_response(id, now);
         } else {
-            self.connections.push_response(slot_of(id), bytes, now.moment);
+            self.connections.push_response(slot_of(id), &self.scratch, now.moment);
             self.advance(id, PhaseEvent::Answered, now);
         }
     }
@@ -189,6 +193,18 @@ impl GatewayShard {
     ) {
         let header = (status == 503).then_some(("Retry-After", "1"));
         self.refuse(id, &Refusal { header, ..Refusal::new(status, text) }, now);
+    }
+
+    /// RFC 6797, 7.2: an answer over TLS, whose head is in the scratch, says that this host is to
+    /// be reached by TLS only; one without TLS must not.
+    fn promise_tls(&mut self, id: ConnectionId) {
+        let seconds = self.config.hsts_max_age.as_secs();
+        if seconds == 0 || !self.connections.find(id).is_some_and(|one| one.is_secure) {
+            return;
+        }
+        let Some(line) = self.scratch.windows(2).position(|pair| pair == b"\r\n") else { return };
+        let header = format!("Strict-Transport-Security: max-age={seconds}\r\n");
+        self.scratch.splice(line + 2..line + 2, header.into_bytes());
     }
 
     /// A connection that speaks HTTP is out of time.
@@ -224,6 +240,7 @@ impl GatewayShard {
         };
         self.scratch.clear();
         write_response_head(&head, &mut self.scratch);
+        self.promise_tls(id);
         self.scratch.extend_from_slice(refusal.text.as_bytes());
         self.scratch.push(b'\n');
         self.connections.push_last(slot_of(id), &self.scratch, now.moment);

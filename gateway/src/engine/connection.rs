@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) close_queued: bool,
     /// The peer will send nothing more, but what is queued is still sent.
     pub(crate) peer_ended: bool,
+    /// Encrypted.
+    pub(crate) is_secure: bool,
     /// Overflowed while a fan-out was under way; closed behind it.
     pub(crate) overflowed: bool,
 }

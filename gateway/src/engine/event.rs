@@ -26,6 +26,11 @@ pub enum Event<'a> {
         /// Where it comes from.
         peer: Option<SocketAddr>,
     },
+    /// The connection is encrypted from here on. Comes before anything else that was received.
+    Secured {
+        /// Which connection.
+        connection: ConnectionId,
+    },
     /// A whole request head arrived on a connection that speaks HTTP.
     Request {
         /// On which connection.

@@ -29,6 +29,7 @@ pub use claims::{
 pub use counters::{DropReason, Drops, Durations, GatewayCounters, SubscribeRefusal};
 pub use event::{Action, Event, ToPeer, Transport};
 pub use notes::{Note, Noted, TokenFault};
+pub(crate) use outbox::SpareBuffers;
 pub use phase::Phase;
 pub use rate::Rate;
 pub use shard::{GatewayShard, ShardOptions};

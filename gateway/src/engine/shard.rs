@@ -117,6 +117,11 @@ impl GatewayShard {
                     drain.push(connection);
                 }
             }
+            Event::Secured { connection } => {
+                if let Some(connection) = self.connections.find(connection) {
+                    connection.is_secure = true;
+                }
+            }
             Event::Request { connection, request } => self.on_request(connection, request, now),
             Event::BadRequest { connection, status, text } => {
                 self.refuse_request(connection, status, text, now);

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use gateway::driver::Inspection;
+use gateway::driver::tls::{HandshakeEnd, RecordFault};
 use gateway::engine::{DropReason, Durations, SubscribeRefusal, TokenFault};
 use persistence::Counters as Durable;
 use prometheus_client::collector::Collector;
@@ -88,6 +89,7 @@ const GAUGES: &[(&str, &str, Read)] = &[
     ("sessions", "Sessions", |one| one.engine.sessions_now),
     ("subscribed_channels", "Channels with a subscription", |one| one.engine.channels),
     ("subscriptions", "Subscriptions", |one| one.engine.subscriptions),
+    ("tls_handshakes_now", "Handshakes of TLS under way", |one| one.tls.handshakes_now),
     ("users", "Users at home on the shard", |one| one.engine.users),
     ("outbox_bytes", "Bytes waiting in outboxes", |one| one.engine.outbox_bytes),
     ("http_body_bytes", "Bytes that bodies of requests take", |one| one.pump.body_bytes),
@@ -233,6 +235,16 @@ impl Collector for Shards {
             (reason.label().to_owned(), sum(&|one| one.engine.closes[reason.index()]))
         });
         self.by_label(encoder, ("closes", "Connections closed", "reason"), closes)?;
+        let handshakes = HandshakeEnd::ALL
+            .iter()
+            .map(|end| (end.label().to_owned(), sum(&|one| one.tls.handshakes[*end as usize])));
+        let help = "Handshakes of TLS that ended";
+        self.by_label(encoder, ("tls_handshakes", help, "result"), handshakes)?;
+        let faults = RecordFault::ALL
+            .iter()
+            .map(|fault| (fault.label().to_owned(), sum(&|one| one.tls.faults[*fault as usize])));
+        let help = "Connections given up by TLS after their handshake";
+        self.by_label(encoder, ("tls_failures", help, "reason"), faults)?;
         let tokens = TokenFault::ALL.iter().map(|fault| {
             (fault.label().to_owned(), sum(&|one| one.engine.tokens_refused[*fault as usize]))
         });

@@ -20,6 +20,7 @@ use std::thread::JoinHandle;
 
 use gateway::config::GatewayConfig;
 use gateway::driver::Clock;
+use gateway::driver::tls::TlsConfig;
 use gateway::driver::{Control, Pump, PumpParts, Service, SystemClock};
 use gateway::engine::{GatewayShard, ShardOptions, TokenVerifier};
 use protocol::ids::{PartitionId, ShardId};
@@ -52,6 +53,8 @@ pub struct NodeOptions {
     pub pins: bool,
     /// Settings of the gateway.
     pub gateway: Arc<GatewayConfig>,
+    /// TLS with every client; `None`: with none.
+    pub tls: Option<Arc<TlsConfig>>,
     /// Checks tokens.
     pub verifier: Arc<dyn TokenVerifier>,
     /// Random, different at every start.
@@ -335,6 +338,7 @@ fn run_pump<I: Io, S: Service>(
         inbox: handle.gateway,
         bell,
     })
+    .with_tls(options.tls.clone())
     .on_load_keys(move |key_id| load_keys(key_id))
     .with_ring_counters(made.counters);
     let _ = ready.send(Ok(()));

@@ -30,13 +30,21 @@ pub(super) fn started(
         message_bytes_max = settings.gateway.message_bytes_max,
         "limits"
     );
-    println!("Ringway {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    let scheme = scheme(settings);
+    println!("Ringway {} listens on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
+    if let Some(sha256) = settings.tls.as_ref().and_then(|tls| tls.development_sha256.as_ref()) {
+        println!("  certificate made up for this start, SHA-256 {sha256}");
+    }
     if let Some(operators) = operators {
         println!("  metrics  http://{operators}/metrics");
     }
     if settings.development {
         development(settings, address);
     }
+}
+
+fn scheme(settings: &Settings) -> &'static str {
+    if settings.tls.is_some() { "https" } else { "http" }
 }
 
 fn development(settings: &Settings, address: SocketAddr) {
@@ -53,7 +61,7 @@ fn development(settings: &Settings, address: SocketAddr) {
     let (user, channel, expires_at) = ("guest", None, Some(unix + DEVELOPMENT_TOKEN_TTL_SECONDS));
     let grant = Grant { user, channel, issued_at: unix, expires_at };
     if let Ok(token) = token::mint(&settings.connection_tokens, grant) {
-        println!("  page     http://{address}/#token={token}");
+        println!("  page     {}://{address}/#token={token}", scheme(settings));
         println!("  token    {token}");
     }
     if let Some(key) = settings.api.keys.first() {

@@ -5,6 +5,7 @@ mod durable;
 mod jwks;
 mod logs;
 mod reload;
+mod tls;
 mod tokens;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use crate::node::http::{ClientRoutes, client_port, operator_port};
 use crate::node::metrics::Own;
 use crate::node::service::TowerService;
 use crate::node::{Node, NodeOptions, can_listen, deliver};
+use crate::secret::Secret;
 use crate::settings::{Settings, Sources};
 use reload::Reloading;
 use router::api::{ApiAccess, ApiKeys, SharedAccess};
@@ -59,7 +61,9 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     };
     wait_for_port(settings.listen).await?;
     let (persistence, log) = durable::open(&settings)?.unzip();
-    let options = NodeOptions { log, ..node_options(&settings, verifier.clone())? };
+    let ticket_secret = Secret::generated();
+    let tls = tls::config(&settings, &ticket_secret)?;
+    let options = NodeOptions { log, tls, ..node_options(&settings, verifier.clone())? };
     let routes: Arc<OnceLock<Router>> = Arc::default();
     let (keys_wanted, keys_asked) = tokio::sync::mpsc::channel(KEYS_ASKED_MAX);
     let runtime = tokio::runtime::Handle::current();
@@ -95,8 +99,16 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let (key_sources, sources_seen) = tokio::sync::watch::channel(source.clone());
     tokio::spawn(jwks::Keys::new(source, shards.clone()).run(keys_asked, sources_seen));
     announce::started(&settings, &options, node.address, operators.address);
-    let reloading =
-        Reloading { settings, sources, backend, shards, key_sources, access, persistence };
+    let reloading = Reloading {
+        settings,
+        sources,
+        backend,
+        shards,
+        key_sources,
+        access,
+        persistence,
+        ticket_secret,
+    };
     until_told_to_end(node, reloading, signals).await
 }
 
@@ -161,6 +173,7 @@ fn node_options(
         // With a core of its own each; a shard that shares one is better left to the scheduler.
         pins: usize::from(shards_count) <= placement.cores.len() && placement.cores.len() > 1,
         gateway: Arc::new(settings.gateway.clone()),
+        tls: None,
         verifier,
         seed: random_seed()?,
         log: None,

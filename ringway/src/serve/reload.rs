@@ -9,9 +9,10 @@ use router::api::SharedAccess;
 use tokio::sync::watch;
 
 use super::jwks::KeySource;
-use super::tokens;
+use super::{tls, tokens};
 use crate::node::backend::LocalBackend;
 use crate::node::{ShardHandle, deliver};
+use crate::secret::Secret;
 use crate::settings::{Settings, Sources};
 
 /// What a reload reads, and whom it tells.
@@ -24,6 +25,8 @@ pub(super) struct Reloading {
     pub(super) access: SharedAccess,
     /// What keeps the data directory, if there is one.
     pub(super) persistence: Option<Persistence>,
+    /// What tickets are made with where the settings have no secret for it.
+    pub(super) ticket_secret: Secret,
     /// Takes new keys to who hands them out.
     pub(super) key_sources: watch::Sender<KeySource>,
 }
@@ -35,7 +38,7 @@ impl Reloading {
             tracing::warn!("development mode has no configuration to reload");
             return;
         }
-        let loaded = match Settings::load(&self.sources) {
+        let mut loaded = match Settings::load(&self.sources) {
             Ok(loaded) => loaded,
             Err(refusal) => {
                 tracing::error!("reload refused, nothing has changed: {refusal}");
@@ -46,6 +49,17 @@ impl Reloading {
             .and_then(|verifier| tokens::key_source(&loaded.settings, verifier));
         let source = match source {
             Ok(source) => source,
+            Err(sentence) => {
+                tracing::error!("reload refused, nothing has changed: {sentence}");
+                return;
+            }
+        };
+        if self.sources.flags.dev_tls {
+            // Clients know the certificate by its hash.
+            loaded.settings.tls.clone_from(&self.settings.tls);
+        }
+        let tls = match tls::config(&loaded.settings, &self.ticket_secret) {
+            Ok(tls) => tls,
             Err(sentence) => {
                 tracing::error!("reload refused, nothing has changed: {sentence}");
                 return;
@@ -86,6 +100,9 @@ impl Reloading {
         let config = Arc::new(self.settings.gateway.clone());
         for shard in &self.shards {
             deliver(&shard.gateway, Control::Config(config.clone())).await;
+            if let Some(tls) = &tls {
+                deliver(&shard.gateway, Control::Tls(tls.clone())).await;
+            }
         }
         *self.access.write().expect("no holder panics") = super::api_access(&self.settings);
         if keys_changed {

@@ -17,6 +17,7 @@ use crate::settings::reading::Reading;
 use crate::settings::values::{Table, Values};
 use crate::settings::{
     ApiSettings, IoChoice, LogLevel, PersistenceSettings, Settings, difference, keys, relations,
+    tls,
 };
 
 /// Builds settings, and reports what does not fit together.
@@ -25,6 +26,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
     let own_tokens = keys::build(reading, "client.subscription_token", folder);
     let api_key = keys::secret(reading, "http_api.key", folder);
     let origins = origins(reading);
+    let tls = tls::build(reading, folder);
     let values = &reading.values;
     let global = &values.global;
     let has_own_tokens = global.flag("client.subscription_token.enabled");
@@ -34,6 +36,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
     let settings = Settings {
         development,
         listen: listen(global),
+        tls,
         metrics: global.text_if_any("metrics.address").and_then(|a| socket_address(&a)),
         log_level: log_level(&global.text("log.level")),
         gateway: gateway_config(values, origins),
@@ -127,6 +130,7 @@ fn gateway_config(values: &Values, origins: Origins) -> GatewayConfig {
         websocket: !global.flag("websocket.disabled"),
         anonymous_tokens: !global.flag("client.disallow_anonymous_connection_tokens"),
         websocket_echo: global.flag("debug.websocket_echo"),
+        hsts_max_age: tls::hsts_max_age(global),
         node_name: global.text("node.name").into(),
     }
 }

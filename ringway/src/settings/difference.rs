@@ -126,6 +126,9 @@ pub(crate) fn effective(
             replace_value(&mut effective, &format!("{parent}.{name}"), content.as_deref(), hide);
         }
     }
+    for (path, contents) in tls_contents(settings) {
+        replace_value(&mut effective, path, Some(&contents), true);
+    }
     insert_channel(&mut effective, options::CHANNELS_WITHOUT_NAMESPACE, &values.without);
     for namespace in &values.namespaces {
         let path = format!("{}.{}", options::NAMESPACES, namespace.name);
@@ -150,6 +153,15 @@ fn replace_value(
     } else {
         Shown::Text(format!("{content:?}"))
     };
+}
+
+/// What the files of certificates and keys hold, by the option that names them.
+fn tls_contents(settings: &Settings) -> BTreeMap<&'static str, String> {
+    let mut by_path: BTreeMap<&'static str, String> = BTreeMap::new();
+    for (path, content) in settings.tls.iter().flat_map(|tls| &tls.contents) {
+        by_path.entry(path).or_default().push_str(content.expose());
+    }
+    by_path
 }
 
 fn insert_channel(effective: &mut BTreeMap<String, Effective>, parent: &str, table: &Table) {

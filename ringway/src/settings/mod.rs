@@ -24,6 +24,7 @@ mod problem;
 mod reading;
 pub mod reference;
 mod relations;
+mod tls;
 mod toml;
 mod values;
 mod yaml;
@@ -42,6 +43,7 @@ pub use difference::{Change, Difference};
 pub use document::Position;
 pub use keys::TokenKeys;
 pub use problem::{Place, Problem, Refusal};
+pub use tls::TlsSettings;
 
 use crate::limits;
 use crate::secret::Secret;
@@ -56,6 +58,8 @@ pub struct Settings {
     pub development: bool,
     /// The client port (`http_server.address`, `http_server.port`). Port zero: any free one.
     pub listen: SocketAddr,
+    /// TLS on the client port (`http_server.tls`); `None`: there is none.
+    pub tls: Option<TlsSettings>,
     /// Where operators find metrics and health (`metrics.address`); `None`: nowhere.
     pub metrics: Option<SocketAddr>,
     /// Least important messages that are written (`log.level`).
@@ -168,6 +172,8 @@ pub struct Flags {
     pub log_level: Option<String>,
     /// `--io`.
     pub io: Option<String>,
+    /// `--dev-tls`.
+    pub dev_tls: bool,
 }
 
 /// Settings and what there is to remark about them.
@@ -211,7 +217,11 @@ impl Settings {
             development::make_durable(&mut reading.values);
         }
         let folder = sources.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        let settings = building::build(&mut reading, folder, is_development);
+        let mut settings = building::build(&mut reading, folder, is_development);
+        if sources.flags.dev_tls {
+            let address = settings.listen.ip();
+            settings.tls = tls::development(&mut reading, settings.tls, address);
+        }
         problem::sort(&mut reading.problems);
         problem::sort(&mut reading.warnings);
         if reading.problems.is_empty() {

@@ -6,6 +6,7 @@
 mod channel;
 mod global;
 mod kind;
+mod tls;
 
 pub(crate) use kind::{Kind, Typed, address, duration, socket_address};
 

@@ -1,12 +1,13 @@
 //! Options outside of channels, a table for each part of the file.
 
-use super::{Kind, OptionRow, Service};
+use super::{Kind, OptionRow, Service, tls};
 use crate::limits;
 use protocol::limits as wire;
 
 /// Every table, in the order of docs/CONFIGURATION.md.
 pub(super) const TABLES: &[&[OptionRow]] = &[
     SERVER,
+    tls::TABLE,
     CLIENT,
     TOKEN,
     SUBSCRIPTION_TOKEN,
@@ -46,7 +47,9 @@ const fn count(path: &'static str, default: &'static str, doc: &'static str) -> 
     OptionRow::new(path, Kind::integer(0, i32::MAX as i64, ""), default, doc)
 }
 
-const TLS: &str = "TLS is not part of this version; let a proxy in front end it";
+const AUTOCERT: &str = "certificates are not fetched; give them in `http_server.tls`";
+const HTTP3: &str = "HTTP/3 is not part of this version";
+const EXTERNAL: &str = "there is one client port; `http_server.tls` is for it";
 const INTERNAL: &str = "there is no internal port; metrics and health have `metrics.address`";
 
 const SERVER: &[OptionRow] = &[
@@ -66,11 +69,10 @@ const SERVER: &[OptionRow] = &[
     .restart(),
     OptionRow::unsupported("http_server.internal_address", INTERNAL),
     OptionRow::unsupported("http_server.internal_port", INTERNAL),
-    OptionRow::unsupported("http_server.tls", TLS),
-    OptionRow::unsupported("http_server.tls_autocert", TLS),
-    OptionRow::unsupported("http_server.tls_external", TLS),
-    OptionRow::unsupported("http_server.internal_tls", TLS),
-    OptionRow::unsupported("http_server.http3", TLS),
+    OptionRow::unsupported("http_server.tls_autocert", AUTOCERT),
+    OptionRow::unsupported("http_server.tls_external", EXTERNAL),
+    OptionRow::unsupported("http_server.internal_tls", INTERNAL),
+    OptionRow::unsupported("http_server.http3", HTTP3),
     OptionRow::unsupported("http_server.h2c_external", "HTTP/1.1 is served; leave h2c to a proxy"),
     OptionRow::new(
         "log.level",

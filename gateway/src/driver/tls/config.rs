@@ -1,0 +1,133 @@
+//! What an operator decides about TLS, made into what rustls wants.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::NoServerSessionStorage;
+use rustls::version::{TLS12, TLS13};
+
+use super::certificates::{Certificate, Resolver};
+use super::keys::Catcher;
+use super::tickets::Tickets;
+
+/// The oldest version that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246), with ECDHE and AEAD suites only.
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    #[default]
+    V1_3,
+}
+
+/// Who seals and opens records after the handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordLayer {
+    /// Ours, for TLS 1.3: an idle connection keeps two keys and what derives the next ones. TLS
+    /// 1.2 stays with rustls.
+    #[default]
+    Own,
+    /// rustls' own, which keeps some KiB for each connection.
+    Rustls,
+}
+
+/// What an operator decides.
+#[derive(Clone)]
+pub struct TlsOptions {
+    /// Certificates, at least one; the first answers whoever names no host that has one.
+    pub certificates: Vec<Certificate>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// Who seals and opens records.
+    pub record_layer: RecordLayer,
+    /// Whoever has this secret resumes sessions of everybody else who has it.
+    pub ticket_secret: Vec<u8>,
+    /// Handshakes of one shard that may be under way at once.
+    pub handshakes_max: u32,
+}
+
+/// Why options make no configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsConfigFault {
+    /// There is no certificate.
+    NoCertificate,
+    /// The crypto library lacks what TLS needs.
+    NoCrypto,
+}
+
+impl fmt::Display for TlsConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoCertificate => "there is no certificate",
+            Self::NoCrypto => "the crypto library has no suites for these versions of TLS",
+        })
+    }
+}
+
+impl std::error::Error for TlsConfigFault {}
+
+/// Settings of TLS, shared by all shards and replaced as a whole. Connections keep what they began
+/// with.
+pub struct TlsConfig {
+    pub(super) server: Arc<ServerConfig>,
+    pub(super) record_layer: RecordLayer,
+    pub(super) handshakes_max: u32,
+}
+
+impl TlsConfig {
+    /// Makes them of an operator's options.
+    ///
+    /// # Errors
+    ///
+    /// There is no certificate, or no suite.
+    pub fn new(options: &TlsOptions) -> Result<Self, TlsConfigFault> {
+        Self::with_provider(options, aws_lc_rs::default_provider())
+    }
+
+    pub(super) fn with_provider(
+        options: &TlsOptions,
+        provider: rustls::crypto::CryptoProvider,
+    ) -> Result<Self, TlsConfigFault> {
+        let resolver = Resolver::new(&options.certificates).ok_or(TlsConfigFault::NoCertificate)?;
+        let versions: &[_] = match options.min_version {
+            TlsVersion::V1_2 => &[&TLS13, &TLS12],
+            TlsVersion::V1_3 => &[&TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .map_err(|_| TlsConfigFault::NoCrypto)?;
+        let mut server = builder.with_no_client_auth().with_cert_resolver(Arc::new(resolver));
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        // Nothing is stored: tickets are the only way to resume.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.ticketer = Arc::new(Tickets::of_cluster(&options.ticket_secret));
+        server.send_tls13_tickets = 1;
+        // RFC 8446, 8: data before the handshake ends could be sent twice by others.
+        server.max_early_data_size = 0;
+        if options.record_layer == RecordLayer::Own {
+            server.enable_secret_extraction = true;
+            server.key_log = Arc::new(Catcher);
+        }
+        Ok(Self {
+            server: Arc::new(server),
+            record_layer: options.record_layer,
+            handshakes_max: options.handshakes_max,
+        })
+    }
+}
+
+/// Keys never show.
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { record_layer, handshakes_max, .. } = self;
+        f.debug_struct("TlsConfig")
+            .field("record_layer", record_layer)
+            .field("handshakes_max", handshakes_max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// RFC 7301: what is spoken inside; WebSockets begin with it (RFC 6455, 4.1).
+const ALPN: &[u8] = b"http/1.1";
