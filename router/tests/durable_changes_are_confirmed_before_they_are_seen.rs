@@ -9,7 +9,7 @@ use std::time::Duration;
 use durable_support::{Bench, options, text};
 use protocol::channels::{ChannelOptions, Durability};
 use protocol::client::ErrorCode;
-use protocol::link::{HistoryRequest, Position, Request};
+use protocol::link::{HistoryRequest, Position, Request, StoreAnswer, StoreQuestion};
 use router::limits::{PUBLISH_TIMEOUT, TICK};
 
 fn everything() -> HistoryRequest {
@@ -380,4 +380,34 @@ fn a_silent_store_ends_recoveries_and_pages_with_an_error() {
     let again = bench.subscribe(2, Some(since));
     bench.answer_store();
     assert_eq!(bench.subscribed(again).publications.len(), 600);
+}
+
+#[test]
+fn a_recovery_from_the_store_keeps_up_with_those_who_publish() {
+    let mut bench = listened(Durability::Log);
+    (1..=600).for_each(|number| _ = bench.publish(&number.to_string(), None));
+    bench.sync();
+    bench.store();
+    bench.restart();
+    let call = bench.subscribe(1, None);
+    bench.answer_store();
+    let epoch = bench.subscribed(call).position.epoch;
+    let call = bench.subscribe(2, Some(Position { offset: 20, epoch }));
+    // Each answer of the store comes behind another publication, which moves the window.
+    for number in 601..=610 {
+        let Some((read, channel, question)) = bench.questions.pop_front() else { break };
+        let StoreQuestion::Page { above, below, .. } = &question else { panic!("{question:?}") };
+        let (_, all) = bench.stored(&channel);
+        let page = all.into_iter().filter(|one| (above + 1..*below).contains(&one.offset));
+        let answer = StoreAnswer::Page(page.collect());
+        bench.publish(&number.to_string(), None);
+        bench.sync();
+        bench.store();
+        bench.partition.store_answered(read, Ok(answer), bench.now);
+        bench.drain();
+    }
+    let subscribed = bench.subscribed(call);
+    assert!(subscribed.recovered);
+    let offsets: Vec<u64> = subscribed.publications.iter().map(|one| one.offset).collect();
+    assert!(offsets.iter().copied().eq(21..=subscribed.position.offset));
 }

@@ -436,11 +436,12 @@ impl Partition {
         recovery.attempts += 1;
         let publications_max = self.options.recovery_publications_max;
         let channel = self.channel_at(index);
-        let below = channel.window.first_offset().unwrap_or(channel.position.offset + 1);
         let question = StoreQuestion::Page {
             epoch: channel.position.epoch.clone(),
             above: recovery.since.offset,
-            below,
+            // Over the window as well, which moves on until the answer is here: up to its beginning
+            // only, each publication meanwhile would leave a hole.
+            below: channel.position.offset + 1,
             publications_max,
             bytes_max: limits::LOAD_BYTES_MAX,
             reverse: false,
@@ -470,7 +471,7 @@ impl Partition {
         let reached = page.last().map_or(since.offset, |last| last.offset);
         let rest = channel.window.since(reached, channel.position.offset);
         let publications = match rest {
-            // The window moved on meanwhile, or the page was cut by its bytes.
+            // The window moved on by all of itself meanwhile, or the page was cut by its bytes.
             None if is_whole && recovery.attempts < limits::RECOVERY_ATTEMPTS_MAX => {
                 let is_subscriber = match &recovery.asker {
                     Asker::Subscriber { gateway, request, .. } => {
