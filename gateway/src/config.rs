@@ -33,8 +33,8 @@ pub struct GatewayConfig {
     pub channels_max: u32,
     /// Connections of one user (`client.user_connection_limit`). Zero: no limit.
     pub user_connections_max: u32,
-    /// Connections of this process (`client.connection_limit`), divided among shards. Zero: the
-    /// table.
+    /// Connections of this process (`client.connection_limit`), divided among shards. Zero: what
+    /// its rings hold.
     pub connections_max: u32,
     /// Commands of one connection (`client.command_rate`, `client.command_burst`).
     pub command_rate: Option<Rate>,

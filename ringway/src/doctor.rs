@@ -38,7 +38,7 @@ pub struct Finding {
 pub enum Pain {
     /// The server does not start.
     Stops,
-    /// Connections are refused or lost under load.
+    /// Connections, or what clients send, are refused or lost.
     Loses,
     /// It works, at a price.
     Costs,
@@ -145,7 +145,7 @@ impl fmt::Display for Report {
         for (index, finding) in self.findings.iter().enumerate() {
             let pain = match finding.pain {
                 Pain::Stops => "stops the server",
-                Pain::Loses => "loses connections",
+                Pain::Loses => "loses connections or data",
                 Pain::Costs => "costs something",
             };
             writeln!(f, "{}. {} ({pain})", index + 1, finding.what)?;

@@ -23,7 +23,8 @@ pub const RINGS_PER_SHARD_MAX: u8 = 64;
 /// Receive buffers of each ring but a shard's first; a power of two.
 pub const FURTHER_RECEIVE_BUFFERS_COUNT: u16 = 512;
 /// Free places in a table at which clients are no longer accepted by one operation that goes on
-/// until it is stopped: the kernel drops the client that finds no place. No turn accepts more.
+/// until it is stopped: the kernel drops the client that finds no place. So many completions fit
+/// in one turn.
 pub const ACCEPT_SINGLY_BELOW: u32 = COMPLETIONS_MAX;
 /// Clients that are then waited for at once.
 pub const ACCEPTS_SINGLE_MAX: u32 = 16;

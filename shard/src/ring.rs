@@ -218,11 +218,6 @@ impl Ring {
         self.counters
     }
 
-    /// Connections that are not closed yet.
-    pub fn connections_count(&self) -> u32 {
-        self.slots.open_count()
-    }
-
     /// Free places in the table that no accept has in view.
     pub(crate) fn room(&self) -> u32 {
         let taken = self.slots.open_count() + self.accepts_single;

@@ -72,16 +72,6 @@ impl Rings {
         self.rings.iter().map(Ring::counters).fold(RingCounters::default(), RingCounters::plus)
     }
 
-    /// Rings that were made.
-    pub fn rings_count(&self) -> usize {
-        self.rings.len()
-    }
-
-    /// Connections that are not closed yet.
-    pub fn connections_count(&self) -> u32 {
-        self.rings.iter().map(Ring::connections_count).sum()
-    }
-
     /// The first ring with room, made if there is none.
     fn ring_with_room(&mut self) -> io::Result<Option<usize>> {
         if let Some(index) = self.rings.iter().position(|ring| ring.room() > 0) {

@@ -135,8 +135,13 @@ const CLIENT: &[OptionRow] = &[
         "1048576",
         "Most bytes that may wait for one slow client. Its cost in memory is the same.",
     ),
-    count("client.connection_limit", "0", "Most connections of this process. Zero: the table.")
-        .restart(),
+    count(
+        "client.connection_limit",
+        "0",
+        "Most connections of this process. Zero: as many as RLIMIT_NOFILE lets its rings hold, which \
+         is 64 times that limit on each shard (once, on the portable driver).",
+    )
+    .restart(),
     count("client.user_connection_limit", "0", "Most connections of one user. Zero: no limit."),
     OptionRow::new(
         "client.history_max_publication_limit",
