@@ -13,6 +13,9 @@ import cases
 from cases.case import Case
 
 CORE_COUNT = 247
+# The client's own timers are rounded down to a whole second: its default of one second may end a
+# closing handshake at once.
+HANDSHAKE_SECONDS_MAX = 30
 CASE_SECONDS_MAX = 150
 GOOD = {Case.OK, Case.INFORMATIONAL}
 
@@ -47,7 +50,7 @@ class FuzzingProtocol(WebSocketClientProtocol):
     def connectionLost(self, reason):
         super().connectionLost(reason)
         self.run_case.onConnectionLost(self.failedByMe)
-        self.factory.ended(self.run_case, self.remoteCloseCode)
+        self.factory.ended(self.run_case, self.remoteCloseCode, self.wasNotCleanReason)
 
     def sendFrame(self, opcode, payload=b"", **options):
         super().sendFrame(opcode, payload=to_bytes(payload), **options)
@@ -93,7 +96,11 @@ class FuzzingFactory(WebSocketClientFactory):
 
     def __init__(self, url, case_classes):
         super().__init__(url)
-        self.setProtocolOptions(failByDrop=False)
+        self.setProtocolOptions(
+            failByDrop=False,
+            openHandshakeTimeout=HANDSHAKE_SECONDS_MAX,
+            closeHandshakeTimeout=HANDSHAKE_SECONDS_MAX,
+        )
         self.logFrames = True
         self.waiting = list(case_classes)
         self.failed = []
@@ -114,7 +121,7 @@ class FuzzingFactory(WebSocketClientFactory):
         print(f"{id_of(self.case_class)}: not done after {CASE_SECONDS_MAX} s", flush=True)
         reactor.stop()
 
-    def ended(self, case, code):
+    def ended(self, case, code, how):
         self.count += 1
         name = id_of(self.case_class)
         seconds = time.monotonic() - self.started
@@ -122,7 +129,7 @@ class FuzzingFactory(WebSocketClientFactory):
         print(f"{verdict} {seconds:.2f} s", flush=True)
         if case.behavior not in GOOD or case.behaviorClose not in GOOD:
             self.failed.append(name)
-            print(f"           {case.result} {case.resultClose}")
+            print(f"           {case.result} {case.resultClose} {how or ''}")
 
     def clientConnectionLost(self, connector, reason):
         if self.deadline.active():
