@@ -28,13 +28,19 @@ fn unless_somebody_awaits_it() {
     let commits = counters.store_commits.value();
     let pauses = 2 + (began.elapsed().as_nanos() / COMMIT_PAUSE.as_nanos()) as u64;
     assert!(commits <= pauses, "{commits} commits in {:?}", began.elapsed());
-    opened.appender.append(1, &entry(1, 41, b"{}")).expect("room");
-    let asked = Instant::now();
-    opened.appender.append_awaiting_store(1, &entry(1, 42, b"{}")).expect("room");
-    wait_until("stored", || progress().stored == 42);
-    // The next paced commit is due a pause after the last one, which began before `asked`.
-    let due = COMMIT_PAUSE.saturating_sub(asked - began);
-    assert!(due < Duration::from_millis(200) || asked.elapsed() < due, "nobody waited for more");
+    // A slow disk may make one of them late, but not all.
+    let in_time = (0..3).any(|round| {
+        let sequence = 41 + 3 * round;
+        let is_stored = |sequence: u64| progress().stored >= sequence;
+        opened.appender.append(1, &entry(1, sequence, b"{}")).expect("room");
+        wait_until("a paced commit", || is_stored(sequence));
+        let committed = Instant::now();
+        opened.appender.append(1, &entry(1, sequence + 1, b"{}")).expect("room");
+        opened.appender.append_awaiting_store(1, &entry(1, sequence + 2, b"{}")).expect("room");
+        wait_until("stored", || is_stored(sequence + 2));
+        committed.elapsed() < COMMIT_PAUSE / 2
+    });
+    assert!(in_time, "who awaits the store does not wait for its pause");
 }
 
 #[test]
