@@ -87,6 +87,8 @@ pub const HELD_OVERHEAD_BYTES: usize = 64;
 pub const THROTTLE_TIME: Duration = Duration::from_secs(1);
 /// Connections of one user that are found by looking through them; more are found by hash.
 pub const USER_CONNECTIONS_SCANNED_MAX: usize = 32;
+/// Subscriptions of one connection up to which their list grows one at a time.
+pub const SUBSCRIPTIONS_GROWN_SINGLY: usize = 8;
 /// Subscriptions of the API that may wait for a `connect` to be answered.
 pub const SUBSCRIBES_HELD_MAX: usize = 128;
 /// An encoding buffer that grew beyond this by one large message is freed behind it.

@@ -1,7 +1,7 @@
 //! Formats and rules: what bytes mean, and nothing about where they come from.
 //!
 //! Owns: identifiers, wire limits, close reasons, WebSocket framing, HTTP/1.1 heads, the Centrifuge
-//! client protocol, and the messages that gateway and router exchange.
+//! client protocol, and the messages that gateway and router exchange; the table of names that both keep.
 //! Never: a socket, a file, a clock, a thread, or `unsafe`.
 
 pub mod channels;
@@ -11,5 +11,6 @@ pub mod http;
 pub mod ids;
 pub mod limits;
 pub mod link;
+pub mod named;
 pub mod time;
 pub mod websocket;

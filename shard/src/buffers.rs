@@ -3,9 +3,12 @@
 //! Owns: the memory of all buffers and the ring of entries that names the free ones.
 //! Never: incremental consumption or bundles; both reorder or fail in released kernels
 //! (liburing issues 1409, 1423, 1433).
-//! Invariant: every buffer is in exactly one of three places: with the kernel (between `push` and
-//! the completion that names it), with a [`crate::io::Chunk`], or in `returned` until the next
-//! `publish`.
+//! Invariant: every buffer that was ever given is in exactly one of three places: with the kernel
+//! (between `push` and the completion that names it), with a [`crate::io::Chunk`], or pushed and
+//! waiting for the next `publish`.
+//!
+//! The kernel fills buffers in turn, so each one that it has is soon memory in use. A ring begins
+//! with a few and gives as many again whenever a receive found none.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -13,6 +16,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+use crate::limits::RECEIVE_BUFFERS_FIRST;
 
 /// The group id of the one buffer ring of a ring.
 pub const BUFFER_GROUP: u16 = 0;
@@ -25,7 +30,9 @@ pub struct BufferRing {
     buffers_count: u16,
     buffer_bytes: u32,
     tail: u16,
-    /// Buffers not with the kernel: with chunks, or pushed and not yet published.
+    /// Buffers below this number are in use; the others' memory was never touched.
+    given_count: u16,
+    /// Of those, buffers not with the kernel: with chunks, or pushed and not yet published.
     outside_count: u16,
     unpublished: bool,
 }
@@ -63,30 +70,43 @@ impl BufferRing {
             buffers_count,
             buffer_bytes,
             tail: 0,
-            outside_count: buffers_count,
+            given_count: 0,
+            outside_count: 0,
             unpublished: false,
         };
-        for buffer in 0..buffers_count {
-            ring.push(buffer);
-        }
+        ring.give(RECEIVE_BUFFERS_FIRST);
         ring.publish();
         Ok(ring)
     }
 
-    /// Memory of all buffers, in bytes.
+    /// A receive found no buffer: gives as many again as there are, if that many are left.
+    pub(crate) fn grow(&mut self) {
+        self.give(self.given_count);
+    }
+
+    fn give(&mut self, count: u16) {
+        let first = self.given_count;
+        self.given_count = first.saturating_add(count).min(self.buffers_count);
+        self.outside_count += self.given_count - first;
+        for buffer in first..self.given_count {
+            self.push(buffer);
+        }
+    }
+
+    /// Memory of all buffers, in bytes, given or not.
     pub fn memory_bytes(&self) -> usize {
         usize::from(self.buffers_count) * self.buffer_bytes as usize
     }
 
     /// Buffers that the kernel may fill now.
     pub fn free_count(&self) -> u16 {
-        self.buffers_count - self.outside_count
+        self.given_count - self.outside_count
     }
 
     /// Notes that the kernel filled a buffer.
     pub(crate) fn take(&mut self) {
         self.outside_count += 1;
-        assert!(self.outside_count <= self.buffers_count, "a buffer was delivered twice");
+        assert!(self.outside_count <= self.given_count, "a buffer was delivered twice");
     }
 
     /// The first `bytes_count` bytes of a buffer that the kernel has delivered.

@@ -2,8 +2,10 @@
 
 /// Bytes in one receive buffer.
 pub const RECEIVE_BUFFER_BYTES: u32 = 2048;
-/// Receive buffers of one ring; a power of two, at most 2^15 (io_uring_register_buf_ring(3)).
+/// Most receive buffers of one ring; a power of two, at most 2^15 (io_uring_register_buf_ring(3)).
 pub const RECEIVE_BUFFERS_COUNT: u16 = 2048;
+/// Receive buffers that a ring begins with; there are twice as many whenever a receive found none.
+pub const RECEIVE_BUFFERS_FIRST: u16 = 256;
 /// Entries of the submission queue.
 pub const SUBMISSIONS_MAX: u32 = 2048;
 /// Entries of the completion queue; beyond it the kernel keeps completions in a list of its own.
@@ -20,7 +22,7 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 pub const DESCRIPTORS_RESERVED: u32 = 10;
 /// Rings of one shard. One is made when the tables of those before it are full.
 pub const RINGS_PER_SHARD_MAX: u8 = 64;
-/// Receive buffers of each ring but a shard's first; a power of two.
+/// Most receive buffers of each ring but a shard's first; a power of two.
 pub const FURTHER_RECEIVE_BUFFERS_COUNT: u16 = 512;
 /// Free places in a table at which clients are no longer accepted by one operation that goes on
 /// until it is stopped: the kernel drops the client that finds no place. So many completions fit

@@ -46,7 +46,7 @@ pub struct RingOptions {
     pub first_slot: u32,
     /// Places in the table of direct descriptors; at most RLIMIT_NOFILE.
     pub connections_max: u32,
-    /// Receive buffers; a power of two.
+    /// Most receive buffers; a power of two.
     pub buffers_count: u16,
     /// Bytes in each.
     pub buffer_bytes: u32,
@@ -543,6 +543,11 @@ impl Ring {
 impl Io for Ring {
     fn turn(&mut self, wait: Wait) -> io::Result<()> {
         assert!(self.arrived.is_empty(), "all completions are taken before the next turn");
+        // Begins at its first place again: a queue that goes around touches all of its memory.
+        self.arrived.clear();
+        if !self.parked.is_empty() {
+            self.memory.buffers.grow();
+        }
         self.unpark();
         self.memory.buffers.publish();
         self.arm_bell();

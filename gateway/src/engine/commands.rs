@@ -236,14 +236,9 @@ impl GatewayShard {
             .then(|| Position { offset: subscribe.offset, epoch: subscribe.epoch.as_ref().into() });
         self.count_in_flight(id)?;
         let ask = AskSubscription::new(&claims, recover);
-        let subscription = Subscription {
-            channel: 0,
-            place: 0,
-            command,
-            flags,
-            expires_at: claims.expires_at.unwrap_or(0),
-            data: claims.data.map(Box::new),
-        };
+        let expires_at = claims.expires_at.unwrap_or(0);
+        let data = claims.data.map(Box::new);
+        let subscription = Subscription::new(command, flags, expires_at, data);
         self.ask_subscription(id, channel, subscription, ask);
         Ok(())
     }
@@ -428,7 +423,7 @@ impl GatewayShard {
             return Err(ErrorCode::PermissionDenied.into());
         };
         let expires_at = claims.subscription.expires_at.unwrap_or(0);
-        subscription.expires_at = expires_at;
+        subscription.set_expires_at(expires_at);
         let result = wire::SubRefreshResult { expires: expires_at > 0, ttl: ttl(expires_at, now) };
         self.reply(id, command, ReplyBody::SubRefresh(result), now);
         self.rearm(slot_of(id), now);

@@ -245,9 +245,7 @@ impl GatewayShard {
             let (channel, flags) = (entry.channel.clone(), entry.flags);
             let (info, recover) = (entry.info.clone(), entry.recover.take());
             let ask = AskSubscription { info, overrides: entry.overrides, recover };
-            let expires_at = entry.expires_at;
-            let subscription =
-                Subscription { channel: 0, place: 0, command: 0, flags, expires_at, data: None };
+            let subscription = Subscription::new(0, flags, entry.expires_at, None);
             self.ask_subscription(id, &channel, subscription, ask);
         }
         self.finish_connect(id, now);
@@ -274,7 +272,7 @@ impl GatewayShard {
         let command = subscription.command;
         let index = self.channels.begin(channel, options.slow_consumer);
         subscription.channel = index;
-        session.subscriptions.push(subscription);
+        session.add(subscription);
         let bytes_max = self.config.answer_bytes_max();
         let recover = ask.recover;
         let request = SubscribeRequest { connection: id, member, visibility, recover, bytes_max };

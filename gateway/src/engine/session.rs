@@ -6,6 +6,7 @@ use protocol::link::{ClientId, Content, Member, Overrides, Position, Subscribed,
 use protocol::time::Moment;
 
 use super::rate::Meter;
+use crate::limits;
 
 /// One subscription of a session.
 #[derive(Clone, Debug)]
@@ -17,10 +18,33 @@ pub(crate) struct Subscription {
     /// The command that asked for it; zero if the server did.
     pub(crate) command: u32,
     pub(crate) flags: Flags,
-    /// Unix seconds at which its token expires; zero: never.
-    pub(crate) expires_at: u64,
+    /// Unix seconds at which its token expires; zero: never. Enough until 2106.
+    expires_at: u32,
     /// What its token hands to the client, until the router has answered.
     pub(crate) data: Option<Box<Content>>,
+}
+
+impl Subscription {
+    /// One that is asked for. `expires_at` in Unix seconds; zero: never.
+    pub(crate) fn new(
+        command: u32,
+        flags: Flags,
+        expires_at: u64,
+        data: Option<Box<Content>>,
+    ) -> Self {
+        let mut new = Self { channel: 0, place: 0, command, flags, expires_at: 0, data };
+        new.set_expires_at(expires_at);
+        new
+    }
+
+    /// Unix seconds; zero: never.
+    pub(crate) fn expires_at(&self) -> u64 {
+        self.expires_at.into()
+    }
+
+    pub(crate) fn set_expires_at(&mut self, unix_seconds: u64) {
+        self.expires_at = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
+    }
 }
 
 /// What holds for a subscription.
@@ -131,6 +155,15 @@ impl Session {
         self.subscriptions.iter_mut().find(|subscription| subscription.channel == channel)
     }
 
+    /// Takes a subscription in. The list grows by one while it is short: most clients have a few,
+    /// and doubling would leave half of it empty.
+    pub(crate) fn add(&mut self, subscription: Subscription) {
+        if self.subscriptions.len() < limits::SUBSCRIPTIONS_GROWN_SINGLY {
+            self.subscriptions.reserve_exact(1);
+        }
+        self.subscriptions.push(subscription);
+    }
+
     /// As others see it.
     pub(crate) fn member(&mut self) -> Arc<Member> {
         let member = self.member.get_or_insert_with(|| {
@@ -167,7 +200,7 @@ impl Session {
     pub(crate) fn next_expiry(&self, delay: u64, subscription_delay: u64) -> Option<u64> {
         let ends = |at: u64, delay: u64| (at > 0).then(|| at.saturating_add(delay));
         let subscriptions = self.subscriptions.iter();
-        let subscriptions = subscriptions.map(|one| ends(one.expires_at, subscription_delay));
+        let subscriptions = subscriptions.map(|one| ends(one.expires_at(), subscription_delay));
         subscriptions.chain([ends(self.expires_at, delay)]).flatten().min()
     }
 }

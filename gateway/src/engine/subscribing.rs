@@ -211,7 +211,7 @@ impl GatewayShard {
         subscription.place = place;
         subscription.flags.granted = true;
         let (command, flags) = (subscription.command, subscription.flags);
-        let (expires_at, data) = (subscription.expires_at, subscription.data.take());
+        let (expires_at, data) = (subscription.expires_at(), subscription.data.take());
         let channel = self.channels.name(index).clone();
         if !same_epoch {
             self.void_positions(index, Some(slot), now);
@@ -462,7 +462,7 @@ impl GatewayShard {
             return self.close(id, CloseReason::Expired, now);
         }
         let over = |one: &&Subscription| {
-            one.expires_at > 0 && one.expires_at.saturating_add(subscription_delay) <= unix
+            one.expires_at() > 0 && one.expires_at().saturating_add(subscription_delay) <= unix
         };
         let expired: Vec<_> = session.subscriptions.iter().filter(over).cloned().collect();
         if session.ping_at > Moment::ZERO && session.ping_at <= now.moment {
@@ -615,14 +615,9 @@ impl GatewayShard {
         }
         let mut flags = server_side_flags(options, claims);
         flags.pushed = true;
-        let subscription = Subscription {
-            channel: 0,
-            place: 0,
-            command: 0,
-            flags,
-            expires_at: claims.expires_at.unwrap_or(0),
-            data: claims.data.clone().map(Box::new),
-        };
+        let expires_at = claims.expires_at.unwrap_or(0);
+        let data = claims.data.clone().map(Box::new);
+        let subscription = Subscription::new(0, flags, expires_at, data);
         let ask = AskSubscription::new(claims, recover);
         self.ask_subscription(id, channel, subscription, ask);
     }

@@ -8,10 +8,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use protocol::channels::SlowConsumer;
 use protocol::link::{Position, Publication};
+use protocol::named::{Named, NamedSlab};
 use protocol::time::Moment;
+use smallvec::SmallVec;
 
 use super::connection::{Connections, Overflow};
 use super::counters::{DropReason, Drops};
@@ -23,7 +24,8 @@ use crate::limits::FANOUT_SUBSCRIBERS_PER_STEP;
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) name: Arc<str>,
-    subscribers: Vec<Subscriber>,
+    /// Many channels have one, which lies here.
+    subscribers: SmallVec<[Subscriber; 1]>,
     /// Subscriptions that were asked for and not answered.
     pending_count: u32,
     /// The last publication that was queued here; `None` before the first answer.
@@ -48,14 +50,16 @@ pub(crate) enum Arrival {
     Dropped,
 }
 
-type Table = HashMap<Arc<str>, u32, foldhash::fast::RandomState>;
+impl Named for Channel {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
 
 /// All channels of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    entries: Vec<Option<Box<Channel>>>,
-    free: Vec<u32>,
-    by_name: Table,
+    entries: NamedSlab<Channel>,
     /// Channels with something to fan out, in the order of their turns.
     active: VecDeque<u32>,
     /// Granted subscriptions.
@@ -66,11 +70,11 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn len(&self) -> usize {
-        self.by_name.len()
+        self.entries.len()
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
+        self.entries.find(name).map(|index| index as u32)
     }
 
     pub(crate) fn name(&self, index: u32) -> &Arc<str> {
@@ -78,41 +82,28 @@ impl Channels {
     }
 
     fn entry(&self, index: u32) -> &Channel {
-        self.entries[index as usize]
-            .as_ref()
-            .expect("an index is held only while its channel is there")
+        self.entries.at(index as usize)
     }
 
     fn entry_mut(&mut self, index: u32) -> &mut Channel {
-        self.entries[index as usize]
-            .as_mut()
-            .expect("an index is held only while its channel is there")
+        self.entries.at_mut(index as usize)
     }
 
     /// A subscription is asked for: the channel is in the table from now on.
     pub(crate) fn begin(&mut self, name: &str, slow_consumer: SlowConsumer) -> u32 {
         let index = match self.find(name) {
             Some(index) => index,
-            None => {
-                let index = self.free.pop().unwrap_or(self.entries.len() as u32);
-                if index as usize == self.entries.len() {
-                    self.entries.push(None);
-                }
-                let name: Arc<str> = name.into();
-                self.by_name.insert(name.clone(), index);
-                self.entries[index as usize] = Some(Box::new(Channel {
-                    name,
-                    subscribers: Vec::new(),
-                    pending_count: 0,
-                    position: None,
-                    delivery: None,
-                    slow_consumer,
-                    is_fetching: false,
-                    is_behind: false,
-                    is_active: false,
-                }));
-                index
-            }
+            None => self.entries.insert(Channel {
+                name: name.into(),
+                subscribers: SmallVec::new(),
+                pending_count: 0,
+                position: None,
+                delivery: None,
+                slow_consumer,
+                is_fetching: false,
+                is_behind: false,
+                is_active: false,
+            }) as u32,
         };
         self.entry_mut(index).pending_count += 1;
         index
@@ -142,10 +133,6 @@ impl Channels {
             channel.is_fetching = false;
             channel.is_behind = false;
         }
-        if channel.subscribers.is_empty() {
-            // Many channels have one, and a vector would make room for four.
-            channel.subscribers.reserve_exact(1);
-        }
         channel.subscribers.push(subscriber);
         let place = channel.subscribers.len() as u32 - 1;
         self.subscriptions_count += 1;
@@ -161,8 +148,7 @@ impl Channels {
         now: Moment,
     ) -> [Option<(u32, u32)>; 2] {
         let (deliveries, drops) = (&mut self.deliveries, &mut self.drops);
-        let channel =
-            self.entries[index as usize].as_mut().expect("a subscription holds its channel");
+        let channel = self.entries.at_mut(index as usize);
         let policy = overflow_policy(channel.slow_consumer, index);
         let mut place = place as usize;
         let mut moved = [None; 2];
@@ -198,10 +184,7 @@ impl Channels {
         if channel.pending_count > 0 || !channel.subscribers.is_empty() || channel.is_active {
             return;
         }
-        let name = channel.name.clone();
-        self.by_name.remove(&name);
-        self.entries[index as usize] = None;
-        self.free.push(index);
+        self.entries.remove(index as usize);
     }
 
     /// Slots of all subscribers that are `meant`.
@@ -340,7 +323,7 @@ impl Channels {
         while budget > 0 {
             let Some(index) = self.active.pop_front() else { break };
             let (deliveries, drops) = (&mut self.deliveries, &mut self.drops);
-            let channel = self.entries[index as usize].as_mut().expect("active channels stay");
+            let channel = self.entries.at_mut(index as usize);
             let policy = overflow_policy(channel.slow_consumer, index);
             let mut is_empty = true;
             if let Some(delivery) = &mut channel.delivery {

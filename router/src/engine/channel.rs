@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use protocol::channels::ChannelOptions;
 use protocol::link::Position;
+use protocol::named::Named;
 use protocol::time::Moment;
 
 use super::durable::DurableChannel;
@@ -27,6 +28,12 @@ pub(super) struct Channel {
     pub(super) durable: Option<Box<DurableChannel>>,
     /// When the position was last used; it is forgotten `history_meta_ttl` later.
     pub(super) used_at: Moment,
+}
+
+impl Named for Channel {
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl Channel {

@@ -305,7 +305,7 @@ impl Partition {
     /// Keeps an entry until the store has it. Returns what it waits for.
     fn remember_entry(&mut self, index: usize, pending: Pending) -> LogLevel {
         let namespaces = self.options.namespaces.clone();
-        let channel = self.channels[index].as_deref_mut().expect("a channel with entries stays");
+        let channel = self.channels.get_mut(index).expect("a channel with entries stays");
         let wants_store = namespaces
             .resolve(&channel.name)
             .is_some_and(|options| options.durability == Durability::Store);
@@ -350,13 +350,12 @@ impl Partition {
                 self.commit(sequence, now);
             }
             let entry = self.log_mut().entries.pop_front().expect("unstored entries are kept");
-            let channel = self.channels[entry.channel].as_deref_mut().expect("it has entries");
+            let channel = self.channels.get_mut(entry.channel).expect("it has entries");
             let durable = channel.durable.as_mut().expect("it has entries");
             durable.stored_offset = durable.stored_offset.max(entry.offset);
             durable.unstored_count -= 1;
             durable.store_pending_count -= u32::from(entry.level == LogLevel::Store);
         }
-        self.check_invariants();
     }
 
     /// An entry has reached its level: it is shown, delivered and acknowledged.
@@ -422,7 +421,6 @@ impl Partition {
         let synced = self.log_mut().progress.synced;
         self.log_mut().is_available = is_available;
         self.roll_back(synced + 1);
-        self.check_invariants();
     }
 
     /// The log takes entries again.
@@ -437,7 +435,6 @@ impl Partition {
             _ => true,
         });
         self.roll_back(sequence);
-        self.check_invariants();
     }
 
     fn roll_back(&mut self, from: u64) {
@@ -452,7 +449,7 @@ impl Partition {
         // From the newest to the oldest, so that each gives back the last place of its channel.
         for entry in refused {
             let pending = *entry.pending.expect("what is not synced is not committed");
-            let channel = self.channels[entry.channel].as_deref_mut().expect("it has entries");
+            let channel = self.channels.get_mut(entry.channel).expect("it has entries");
             let name = channel.name.clone();
             let durable = channel.durable.as_mut().expect("it has entries");
             durable.unstored_count -= 1;

@@ -11,9 +11,13 @@ use protocol::link::{HistoryRequest, Publication};
 
 use crate::limits::WINDOW_BYTES_MAX;
 
+/// Nothing while nothing was published, or all of it is forgotten.
 #[derive(Debug, Default)]
-pub(super) struct Window {
-    publications: VecDeque<Arc<Publication>>,
+pub(super) struct Window(Option<Box<Publications>>);
+
+#[derive(Debug, Default)]
+struct Publications {
+    in_order: VecDeque<Arc<Publication>>,
     bytes: usize,
 }
 
@@ -27,42 +31,33 @@ pub(super) struct Bounds {
 
 impl Window {
     pub(super) fn push(&mut self, publication: Arc<Publication>, bounds: Bounds) {
-        if let Some(last) = self.publications.back() {
+        let window = self.0.get_or_insert_default();
+        if let Some(last) = window.in_order.back() {
             assert!(publication.offset == last.offset + 1, "offsets are contiguous");
         }
-        self.bytes += publication.content.bytes.len();
-        self.publications.push_back(publication);
-        while (self.publications.len() > bounds.publications_max || self.bytes > WINDOW_BYTES_MAX)
-            && self.may_drop(bounds)
+        window.bytes += publication.content.bytes.len();
+        window.in_order.push_back(publication);
+        while (window.in_order.len() > bounds.publications_max || window.bytes > WINDOW_BYTES_MAX)
+            && window.may_drop(bounds)
         {
-            self.pop_oldest();
+            window.pop_oldest();
         }
-    }
-
-    fn may_drop(&self, bounds: Bounds) -> bool {
-        self.publications.front().is_some_and(|oldest| oldest.offset <= bounds.droppable)
-    }
-
-    fn pop_oldest(&mut self) {
-        if let Some(oldest) = self.publications.pop_front() {
-            self.bytes -= oldest.content.bytes.len();
-        }
+        self.forget_if_empty();
     }
 
     /// Forgets what is older than `history_ttl`, and what no longer fits smaller bounds.
     pub(super) fn trim(&mut self, options: &ChannelOptions, bounds: Bounds, unix_ms: u64) {
+        let Some(window) = &mut self.0 else { return };
         let ttl_ms = u64::try_from(options.history_ttl.as_millis()).unwrap_or(u64::MAX);
-        while let Some(oldest) = self.publications.front() {
+        while let Some(oldest) = window.in_order.front() {
             let too_old = oldest.time_ms.saturating_add(ttl_ms) <= unix_ms;
-            let fits = !too_old && self.publications.len() <= bounds.publications_max;
-            if fits || !self.may_drop(bounds) {
+            let fits = !too_old && window.in_order.len() <= bounds.publications_max;
+            if fits || !window.may_drop(bounds) {
                 break;
             }
-            self.pop_oldest();
+            window.pop_oldest();
         }
-        if self.publications.is_empty() {
-            self.publications = VecDeque::new();
-        }
+        self.forget_if_empty();
     }
 
     pub(super) fn clear(&mut self) {
@@ -70,30 +65,41 @@ impl Window {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.publications.is_empty()
+        self.0.is_none()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.0.as_ref().map_or(0, |window| window.bytes)
     }
 
     /// Forgets everything up to `offset`.
     pub(super) fn remove_up_to(&mut self, offset: u64) {
-        while self.publications.front().is_some_and(|oldest| oldest.offset <= offset) {
-            self.pop_oldest();
+        let Some(window) = &mut self.0 else { return };
+        while window.in_order.front().is_some_and(|oldest| oldest.offset <= offset) {
+            window.pop_oldest();
         }
+        self.forget_if_empty();
+    }
+
+    fn forget_if_empty(&mut self) {
+        self.0.take_if(|window| window.in_order.is_empty());
+    }
+
+    fn publications(&self) -> impl DoubleEndedIterator<Item = &Arc<Publication>> {
+        self.0.iter().flat_map(|window| &window.in_order)
     }
 
     pub(super) fn first_offset(&self) -> Option<u64> {
-        self.publications.front().map(|first| first.offset)
+        self.publications().next().map(|first| first.offset)
     }
 
     /// Publications with offsets above `offset`, of a channel that is at `current`: all of them, or
     /// `None` if at least one has left the window.
     pub(super) fn since(&self, offset: u64, current: u64) -> Option<Vec<Arc<Publication>>> {
         let missing = current.checked_sub(offset)? as usize;
-        let from = self.publications.len().checked_sub(missing)?;
-        let publications: Vec<_> = self.publications.range(from..).cloned().collect();
+        let Some(window) = &self.0 else { return (missing == 0).then(Vec::new) };
+        let from = window.in_order.len().checked_sub(missing)?;
+        let publications: Vec<_> = window.in_order.range(from..).cloned().collect();
         let first = publications.first().map_or(offset + 1, |publication| publication.offset);
         assert!(first == offset + 1, "the window is contiguous up to the channel's offset");
         Some(publications)
@@ -108,12 +114,24 @@ impl Window {
         };
         if request.reverse {
             let below = since.unwrap_or(u64::MAX);
-            let page = self.publications.iter().rev().filter(|entry| entry.offset < below);
+            let page = self.publications().rev().filter(|entry| entry.offset < below);
             within(page.take(limit), bytes_max)
         } else {
             let above = since.unwrap_or(0);
-            let page = self.publications.iter().filter(|entry| entry.offset > above);
+            let page = self.publications().filter(|entry| entry.offset > above);
             within(page.take(limit), bytes_max)
+        }
+    }
+}
+
+impl Publications {
+    fn may_drop(&self, bounds: Bounds) -> bool {
+        self.in_order.front().is_some_and(|oldest| oldest.offset <= bounds.droppable)
+    }
+
+    fn pop_oldest(&mut self) {
+        if let Some(oldest) = self.in_order.pop_front() {
+            self.bytes -= oldest.content.bytes.len();
         }
     }
 }

@@ -4,10 +4,12 @@
 //! Invariant: a gateway is listed while it has at least one subscription.
 
 use protocol::link::GatewayId;
+use smallvec::SmallVec;
 
 #[derive(Debug, Default)]
 pub(super) struct Interest {
-    gateways: Vec<Listener>,
+    /// Most channels have one or two, which lie here.
+    gateways: SmallVec<[Listener; 2]>,
 }
 
 #[derive(Debug)]
@@ -42,16 +44,12 @@ impl Interest {
     pub(super) fn add(&mut self, gateway: GatewayId) {
         match self.find(gateway) {
             Some(listener) => listener.subscriptions_count += 1,
-            None => {
-                // Most channels have one, and a vector would make room for four.
-                self.gateways.reserve_exact(1);
-                self.gateways.push(Listener {
-                    gateway,
-                    subscriptions_count: 1,
-                    lagging: false,
-                    presence_lagging: false,
-                });
-            }
+            None => self.gateways.push(Listener {
+                gateway,
+                subscriptions_count: 1,
+                lagging: false,
+                presence_lagging: false,
+            }),
         }
     }
 
@@ -65,7 +63,7 @@ impl Interest {
         if self.gateways[index].subscriptions_count == 0 {
             self.gateways.swap_remove(index);
             if self.gateways.is_empty() {
-                self.gateways = Vec::new();
+                self.gateways = SmallVec::new();
             }
         }
         true

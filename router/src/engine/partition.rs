@@ -19,6 +19,7 @@ use protocol::link::{
     PublishRequest, ReplyTo, Request, RouterReply, StoreQuestion, SubscribeRequest, Subscribed,
     ToRouter,
 };
+use protocol::named::NamedSlab;
 use protocol::time::{Moment, Now};
 
 use super::channel::Channel;
@@ -134,15 +135,11 @@ pub struct Counters {
     pub keys_forgotten_early: u64,
 }
 
-type Table = HashMap<Arc<str>, usize, foldhash::fast::RandomState>;
-
 /// One partition.
 #[derive(Debug)]
 pub struct Partition {
     pub(super) options: PartitionOptions,
-    pub(super) channels: Vec<Option<Box<Channel>>>,
-    channels_free: Vec<usize>,
-    pub(super) by_name: Table,
+    pub(super) channels: NamedSlab<Channel>,
     pub(super) keys: IdempotencyKeys,
     pub(super) log: Option<Box<Log>>,
     pub(super) actions: VecDeque<Action>,
@@ -164,9 +161,7 @@ impl Partition {
         let random = options.seed ^ u64::from(options.id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
             options,
-            channels: Vec::new(),
-            channels_free: Vec::new(),
-            by_name: Table::default(),
+            channels: NamedSlab::default(),
             keys: IdempotencyKeys::default(),
             log,
             refused: HashMap::default(),
@@ -187,7 +182,7 @@ impl Partition {
     /// What happened since the start.
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters;
-        counters.channels = self.by_name.len() as u64;
+        counters.channels = self.channels.len() as u64;
         counters.keys_forgotten_early = self.keys.forgotten_early();
         counters.unstored_entries = self.log.as_ref().map_or(0, |log| log.unstored_count() as u64);
         counters
@@ -204,7 +199,6 @@ impl Partition {
         if let Some(message) = self.hold(gateway, message, now) {
             self.serve(gateway, message, now);
         }
-        self.check_invariants();
     }
 
     /// Serves a request whose turn has come.
@@ -242,13 +236,12 @@ impl Partition {
 
     /// The channel's place, if it is durable and loaded.
     pub(super) fn durable_index(&self, name: &str) -> Option<usize> {
-        let index = *self.by_name.get(name)?;
-        let channel = self.channels[index].as_deref()?;
-        channel.durable.is_some().then_some(index)
+        let index = self.channels.find(name)?;
+        self.channels.at(index).durable.is_some().then_some(index)
     }
 
     pub(super) fn channel_at(&mut self, index: usize) -> &mut Channel {
-        self.channels[index].as_deref_mut().expect("an index is held only while its channel stays")
+        self.channels.at_mut(index)
     }
 
     /// The next thing to do, until `None`.
@@ -258,7 +251,7 @@ impl Partition {
 
     /// True if there is anything that time could change.
     pub fn has_state(&self) -> bool {
-        !self.by_name.is_empty() || !self.keys.is_empty()
+        !self.channels.is_empty() || !self.keys.is_empty()
     }
 
     /// The way to `gateway` was full. The message did not get there.
@@ -313,15 +306,15 @@ impl Partition {
         self.keys.expire(now.moment);
         self.answer_overdue(now.moment);
         self.refuse_overdue(now);
-        for _ in 0..limits::SWEEP_CHANNELS_PER_TICK.min(self.channels.len()) {
-            self.sweep_next = (self.sweep_next + 1) % self.channels.len();
+        for _ in 0..limits::SWEEP_CHANNELS_PER_TICK.min(self.channels.places_count()) {
+            self.sweep_next = (self.sweep_next + 1) % self.channels.places_count();
             self.sweep(self.sweep_next, now);
         }
     }
 
     fn sweep(&mut self, index: usize, now: Now) {
         let namespaces = self.options.namespaces.clone();
-        let Some(channel) = &mut self.channels[index] else { return };
+        let Some(channel) = self.channels.get_mut(index) else { return };
         let options = namespaces.resolve(&channel.name);
         let before = channel.window.bytes() as u64;
         match options {
@@ -337,9 +330,7 @@ impl Partition {
         if channel.is_idle(options, now.moment) {
             let bytes = channel.window.bytes() as u64;
             self.counters.window_bytes = self.counters.window_bytes.saturating_sub(bytes);
-            self.by_name.remove(&channel.name);
-            self.channels[index] = None;
-            self.channels_free.push(index);
+            self.channels.remove(index);
         }
     }
 
@@ -453,7 +444,7 @@ impl Partition {
                     Missing::Complete(publications) => Some(publications),
                     Missing::Gone => None,
                     Missing::Stored => {
-                        let index = self.by_name[&name];
+                        let index = self.channels.find(&name).expect("found above");
                         return self.recover_stored(index, gateway, reply_to, request);
                     }
                 };
@@ -536,7 +527,7 @@ impl Partition {
         if self.was_refused((gateway, connection, name.clone())) {
             return;
         }
-        let Some(&index) = self.by_name.get(name) else { return };
+        let Some(index) = self.channels.find(name) else { return };
         if self.give_up_subscribing(index, (gateway, connection)) {
             return;
         }
@@ -579,8 +570,8 @@ impl Partition {
     }
 
     pub(super) fn find(&mut self, name: &str) -> Option<&mut Channel> {
-        let index = *self.by_name.get(name)?;
-        self.channels[index].as_deref_mut()
+        let index = self.channels.find(name)?;
+        self.channels.get_mut(index)
     }
 
     /// The channel, made if it is not there; with an epoch if it `counts` offsets.
@@ -590,9 +581,9 @@ impl Partition {
         counts: bool,
         now: Now,
     ) -> Result<&mut Channel, ErrorCode> {
-        if !self.by_name.contains_key(name) {
+        if self.channels.find(name).is_none() {
             channels::check_name(name).map_err(|_| ErrorCode::BadRequest)?;
-            if self.by_name.len() >= limits::CHANNELS_PER_PARTITION_MAX {
+            if self.channels.len() >= limits::CHANNELS_PER_PARTITION_MAX {
                 return Err(ErrorCode::LimitExceeded);
             }
         }
@@ -613,21 +604,15 @@ impl Partition {
 
     /// The place of a channel, made if it is not there.
     pub(super) fn index_of(&mut self, name: &Arc<str>, now: Moment) -> usize {
-        if let Some(&index) = self.by_name.get(name) {
+        if let Some(index) = self.channels.find(name) {
             return index;
-        }
-        let index = self.channels_free.pop().unwrap_or(self.channels.len());
-        if index == self.channels.len() {
-            self.channels.push(None);
         }
         let mut channel = Channel::new(name.clone(), now);
         let options = self.options.namespaces.resolve(name);
         if options.is_some_and(|options| self.is_durable(options)) {
             channel.durable = Some(Box::new(DurableChannel::unloaded()));
         }
-        self.channels[index] = Some(Box::new(channel));
-        self.by_name.insert(name.clone(), index);
-        index
+        self.channels.insert(channel)
     }
 
     /// New rules may have made a channel durable, or the other way round. Its positions are not
@@ -673,13 +658,5 @@ impl Partition {
         let text: String =
             (0..8).map(|digit| DIGITS[(bits >> (digit * 5) & 31) as usize] as char).collect();
         text.into()
-    }
-
-    pub(super) fn check_invariants(&self) {
-        debug_assert_eq!(
-            self.by_name.len() + self.channels_free.len(),
-            self.channels.len(),
-            "every place is either named or free"
-        );
     }
 }

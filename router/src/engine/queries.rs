@@ -55,15 +55,15 @@ impl Partition {
 
     /// Channels that match, of a part of the table.
     fn list(&self, pattern: &str, from: u32) -> Answer {
-        let from = (from as usize).min(self.channels.len());
-        let end = self.channels.len().min(from + limits::CHANNELS_SCANNED_MAX);
-        let listened = self.channels[from..end].iter().flatten();
+        let from = from as usize;
+        let end = from.saturating_add(limits::CHANNELS_SCANNED_MAX);
+        let listened = self.channels.between(from, end);
         let found = listened
             .filter(|channel| !channel.interest.is_empty())
             .filter(|channel| pattern::matches(pattern, &channel.name))
             .map(|channel| (channel.name.clone(), channel.interest.subscriptions_count()))
             .collect();
-        let next = (end < self.channels.len()).then_some(end as u32);
+        let next = (end < self.channels.places_count()).then_some(end as u32);
         Answer::Channels { found, next }
     }
 
@@ -114,7 +114,7 @@ impl Partition {
     fn fetch(&mut self, question: Question, since: Position) {
         let (gateway, name, reply_to) = question;
         let publications_max = usize::MAX;
-        let index = self.by_name.get(&name).copied();
+        let index = self.channels.find(&name);
         let found = index.map(|index| {
             let channel = self.channel_at(index);
             let same_epoch = since.epoch == channel.position.epoch;

@@ -150,12 +150,12 @@ impl Partition {
                 | Request::History(_)
                 | Request::HistoryRemove
         );
-        let known = self.by_name.get(&message.channel).copied();
+        let known = self.channels.find(&message.channel);
         let index = match known {
             Some(index) => index,
             None if makes && options.is_some_and(|options| self.is_durable(options)) => {
                 match self.find_or_make(&message.channel, true, now) {
-                    Ok(_) => self.by_name[&message.channel],
+                    Ok(_) => self.channels.find(&message.channel).expect("made above"),
                     Err(_) => return Some(message),
                 }
             }
@@ -276,7 +276,6 @@ impl Partition {
                 self.reply(page.gateway, name, page.reply_to, Err(ErrorCode::Internal));
             }
         }
-        self.check_invariants();
     }
 
     fn refuse_held(&mut self, held: std::collections::VecDeque<Held>) {
