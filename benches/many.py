@@ -3,7 +3,7 @@
 
 The server has a shard per core; users come from processes of 15,000, each from an address of its own.
 Each user has a token with a name of 36 bytes and 64 bytes of info, a channel of its own, a room of 50 with
-presence, and a channel with everybody (`--bare`: none of these), and answers the server's pings.
+presence, and a channel with everybody (`--bare`: none of these; `--tls`: over TLS), and answers the server's pings.
 """
 
 import argparse
@@ -23,9 +23,20 @@ SECRET = "the-secret-of-the-load-source-and-its-server"
 PING_SECONDS = 25
 
 
-def config(rooms):
+def certificate(folder):
+    """A certificate of its own for localhost, and its key."""
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    words += ["-noenc", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    words += ["-addext", "basicConstraints=critical,CA:FALSE", "-days", "365"]
+    words += ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def config(rooms, tls, folder):
     options = {"presence": True} if rooms else {}
+    files = {"enabled": True, "cert_pem": str(folder / "cert.pem"), "key_pem": str(folder / "key.pem")}
     return {
+        "http_server": {"tls": files} if tls else {},
         "client": {"token": {"hmac_secret_key": SECRET}, "allowed_origins": ["*"]},
         "metrics": {"address": f"127.0.0.1:{METRICS}"},
         "log": {"level": "warn"},
@@ -64,13 +75,16 @@ def main():
     parser.add_argument("--load", required=True)
     parser.add_argument("--connections", type=int, default=100_000)
     parser.add_argument("--bare", action="store_true")
+    parser.add_argument("--tls", action="store_true", help="over TLS")
     parser.add_argument("--files", type=int, help="RLIMIT_NOFILE of the server")
     parser.add_argument("--hold", type=float, default=40.0)
     parser.add_argument("--idle", type=float, default=PING_SECONDS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         path = pathlib.Path(name) / "config.json"
-        path.write_text(json.dumps(config(not arguments.bare)))
+        path.write_text(json.dumps(config(not arguments.bare, arguments.tls, path.parent)))
+        if arguments.tls:
+            certificate(path.parent)
         words = [arguments.server, "serve", "--config", str(path)]
         words += ["--address", "127.0.0.1", "--port", str(PORT)]
         files = arguments.files or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -81,7 +95,7 @@ def main():
             time.sleep(1)
             if server.poll() is not None:
                 sys.exit("the server ended")
-            measure(arguments, server, loads, files)
+            measure(arguments, server, loads, files, path.parent)
         finally:
             for load in loads:
                 load.kill()
@@ -89,11 +103,12 @@ def main():
             server.wait()
 
 
-def measure(arguments, server, loads, files):
+def measure(arguments, server, loads, files, folder):
     total, before, kernel = arguments.connections, pss(server.pid), slab()
     began, used = time.monotonic(), cpu_seconds(server.pid)
     for index, first in enumerate(range(0, total, USERS_PER_PROCESS)):
         words = [arguments.load, "--address", f"127.0.0.1:{PORT}", "--source", f"127.0.1.{index + 1}"]
+        words += ["--tls", str(folder / "cert.pem")] if arguments.tls else []
         words += ["--connections", str(min(USERS_PER_PROCESS, total - first)), "hold"]
         words += ["--first", str(first), "--secret", SECRET, "--hold", str(arguments.hold + 600)]
         words += ["--bare"] if arguments.bare else []
@@ -112,9 +127,10 @@ def measure(arguments, server, loads, files):
         sys.exit(f"{held:,.0f} of {total:,} connections are left")
     if any(load.poll() is not None for load in loads):
         sys.exit("a load source ended")
-    budget = (32 << 20) + total * (768 if arguments.bare else 1280)
+    each = (768 if arguments.bare else 1280) + 1024 * arguments.tls
+    budget = (32 << 20) + total * each
     print(f"  {total:,} users, {'no' if arguments.bare else '3'} subscriptions each, one process, "
-          f"RLIMIT_NOFILE {files:,}, descriptors {len(os.listdir(f'/proc/{server.pid}/fd'))}")
+          f"{'TLS, ' if arguments.tls else ''}RLIMIT_NOFILE {files:,}, descriptors {len(os.listdir(f'/proc/{server.pid}/fd'))}")
     print(f"  connected and subscribed in {took:.1f} s, {total / took:,.0f} /s; "
           f"{1e6 * spent / total:.1f} us of the server each")
     print(f"  PSS {now / 2**20:.1f} MiB, bar {budget / 2**20:.1f}; {(now - before) / total:.0f} bytes each; "

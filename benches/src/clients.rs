@@ -1,6 +1,6 @@
 //! Many sockets on one epoll.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use protocol::websocket::Opcode;
 use socket2::{Domain, Socket, Type};
 
 use crate::modes::Target;
+use crate::secure;
 use crate::wire::{self, FrameCounter};
 
 /// A ping of the client protocol in JSON, in its frame.
@@ -21,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One client.
 pub(crate) struct Client {
-    stream: TcpStream,
+    socket: secure::Socket,
     pub(crate) frames: FrameCounter,
     /// Frames to come before the client is ready; beyond them, frames of the measurement.
     pub(crate) greeting_left: u32,
@@ -82,7 +83,7 @@ impl Clients {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token, interest)?;
         self.all.push(Client {
-            stream,
+            socket: secure::Socket::new(stream, target.tls.as_ref())?,
             frames: FrameCounter::default(),
             greeting_left: script.greeting_frames,
             upgrade: script.upgrade.clone(),
@@ -101,8 +102,8 @@ impl Clients {
         for (index, is_readable, is_writable) in events {
             if is_writable && !self.all[index].upgrade.is_empty() {
                 let client = &mut self.all[index];
-                client.stream.set_nodelay(true)?;
-                client.stream.write_all(&client.upgrade)?;
+                client.socket.stream().set_nodelay(true)?;
+                client.socket.write_all(&client.upgrade)?;
                 client.upgrade = Vec::new();
             }
             if is_readable {
@@ -116,7 +117,7 @@ impl Clients {
         let was_ready = self.all[index].is_upgraded && self.all[index].greeting_left == 0;
         loop {
             let client = &mut self.all[index];
-            let count = match client.stream.read(&mut self.buffer) {
+            let count = match client.socket.read(&mut self.buffer) {
                 Ok(0) => return Err(io::Error::other("the server closed a client")),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -134,11 +135,11 @@ impl Clients {
                 client.is_upgraded = true;
                 bytes = &bytes[end + 4..];
                 let greeting = std::mem::take(&mut client.waiting);
-                client.stream.write_all(&greeting)?;
+                client.socket.write_all(&greeting)?;
             }
             if was_ready && bytes == PING {
                 // It waits for the others, and must not look dead meanwhile.
-                client.stream.write_all(&wire::frame(Opcode::Text, b"{}"))?;
+                client.socket.write_all(&wire::frame(Opcode::Text, b"{}"))?;
             }
             let frames = client.frames.feed(bytes);
             client.greeting_left = client.greeting_left.saturating_sub(frames);
@@ -161,14 +162,14 @@ impl Clients {
             }
             let client = &mut self.all[index];
             loop {
-                let count = match client.stream.read(&mut self.buffer) {
+                let count = match client.socket.read(&mut self.buffer) {
                     Ok(0) => return Err(io::Error::other("the server closed a client")),
                     Ok(count) => count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error),
                 };
                 received(index, client, &self.buffer[..count]);
-                if count < self.buffer.len() {
+                if count < self.buffer.len() && client.socket.short_reads_are_last() {
                     // A short read emptied the socket; epoll tells of what comes later.
                     break;
                 }
@@ -197,6 +198,6 @@ impl Client {
     /// Sends bytes at once. What the socket does not take is an error: nothing here sends that
     /// much.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.socket.write_all(bytes)
     }
 }

@@ -8,9 +8,11 @@ mod clients;
 mod durable;
 mod hold;
 mod modes;
+mod secure;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -44,6 +46,9 @@ struct Arguments {
     /// The server's process, whose CPU time and memory are reported too.
     #[arg(long)]
     server_pid: Option<u32>,
+    /// Speak TLS with a server named `localhost`, and trust the certificates of this PEM file.
+    #[arg(long)]
+    tls: Option<PathBuf>,
     #[command(subcommand)]
     mode: Mode,
 }
@@ -140,7 +145,14 @@ fn main() {
         eprintln!("load: {} is not a loopback address; nothing is sent", arguments.address);
         std::process::exit(2);
     }
+    let tls = arguments.tls.map(|file| {
+        secure::trusting(&file).unwrap_or_else(|error| {
+            eprintln!("load: --tls {}: {error}", file.display());
+            std::process::exit(2);
+        })
+    });
     let target = modes::Target {
+        tls,
         address: arguments.address,
         source: arguments.source,
         connections: arguments.connections,

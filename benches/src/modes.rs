@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -19,6 +20,8 @@ pub(crate) struct Target {
     pub(crate) source: Option<IpAddr>,
     pub(crate) connections: usize,
     pub(crate) server_pid: Option<u32>,
+    /// Speaks TLS, as this says.
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// A measurement that takes longer has failed.
