@@ -17,26 +17,18 @@ import tempfile
 import time
 import urllib.request
 
+import certificate
+
 PORT, METRICS = 9005, 9006
 USERS_PER_PROCESS = 15_000
 SECRET = "the-secret-of-the-load-source-and-its-server"
 PING_SECONDS = 25
 
 
-def certificate(folder):
-    """A certificate of its own for localhost, and its key."""
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    words += ["-noenc", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    words += ["-addext", "basicConstraints=critical,CA:FALSE", "-days", "365"]
-    words += ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
-    subprocess.run(words, check=True, capture_output=True)
-
-
-def config(rooms, tls, folder):
+def config(rooms, tls):
     options = {"presence": True} if rooms else {}
-    files = {"enabled": True, "cert_pem": str(folder / "cert.pem"), "key_pem": str(folder / "key.pem")}
     return {
-        "http_server": {"tls": files} if tls else {},
+        "http_server": {"tls": tls} if tls else {},
         "client": {"token": {"hmac_secret_key": SECRET}, "allowed_origins": ["*"]},
         "metrics": {"address": f"127.0.0.1:{METRICS}"},
         "log": {"level": "warn"},
@@ -82,9 +74,8 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         path = pathlib.Path(name) / "config.json"
-        path.write_text(json.dumps(config(not arguments.bare, arguments.tls, path.parent)))
-        if arguments.tls:
-            certificate(path.parent)
+        tls = certificate.settings(path.parent) if arguments.tls else None
+        path.write_text(json.dumps(config(not arguments.bare, tls)))
         words = [arguments.server, "serve", "--config", str(path)]
         words += ["--address", "127.0.0.1", "--port", str(PORT)]
         files = arguments.files or resource.getrlimit(resource.RLIMIT_NOFILE)[0]

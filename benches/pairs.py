@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 
+import certificate
+
 PORT = 9001
 CONFIG = {
     "client": {"insecure": True, "allowed_origins": ["*"]},
@@ -19,6 +21,7 @@ CONFIG = {
     "log": {"level": "error"},
     "channel": {"without_namespace": {"history_size": 10, "history_ttl": "60s"}},
 }
+TLS_BARS = {"fan-out 1": 0.85, "fan-out 8": 0.60}
 
 
 def sh(*words, **more):
@@ -62,19 +65,26 @@ class Bench:
         self.arguments = arguments
         self.config = folder / "bench.json"
         self.config.write_text(json.dumps(CONFIG))
+        self.certificate = folder / "cert.pem"
+        self.tls = folder / "tls.json"
+        if arguments.tls:
+            http_server = {"tls": certificate.settings(folder)}
+            self.tls.write_text(json.dumps({**CONFIG, "http_server": http_server}))
 
     def start(self, who):
         if who == "bare":
             return Server([self.arguments.reference], {**os.environ, "PORT": str(PORT)})
         address = ["--address", "127.0.0.1", "--port", str(PORT)]
-        words = [self.arguments.server, "serve", "--config", str(self.config), *address]
+        config = self.tls if who == "tls" else self.config
+        words = [self.arguments.server, "serve", "--config", str(config), *address]
         words += ["--io", "portable" if who == "portable" else "ring"]
         return Server(words, os.environ)
 
-    def load(self, server, connections, *words):
+    def load(self, server, connections, *words, who="ringway"):
         """One measurement: the load source's line of JSON."""
         command = ["taskset", "-c", "1", self.arguments.load]
         command += ["--address", f"127.0.0.1:{PORT}", "--connections", str(connections)]
+        command += ["--tls", str(self.certificate)] if who == "tls" else []
         command += ["--server-pid", str(server.process.pid), *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180)
         if done.returncode != 0:
@@ -91,6 +101,10 @@ def report(name, results, bar):
         ratio(name, results["ringway"], results["bare"], f"(bar {bar})")
     if "portable" in results:
         ratio(name, results["portable"], results["ringway"], "portable to ring")
+    if "tls" in results:
+        tls_bar = TLS_BARS.get(name)
+        remark = "TLS to plain" + (f" (bar {tls_bar})" if tls_bar else "")
+        ratio(name, results["tls"], results["ringway"], remark)
 
 
 def ratio(name, ours, theirs, remark):
@@ -103,6 +117,7 @@ def speed(bench, pairs, short):
     size, rounds = (500, 5) if short else (10_001, 60)
     who = ["ringway"] + (["bare"] if bench.arguments.reference else [])
     who += ["portable"] if bench.arguments.portable else []
+    who += ["tls"] if bench.arguments.tls else []
     tests = {
         "echo depth 1": (0.85, lambda w: ["echo", "--depth", "1"]),
         "echo depth 8": (0.85, lambda w: ["echo", "--depth", "8"]),
@@ -121,7 +136,7 @@ def speed(bench, pairs, short):
                 if short and arguments[0] == "echo":
                     arguments += ["--seconds", "0.5"]
                 connections = size if arguments[0] == "fanout" else min(size, 1000)
-                measured = bench.load(server, connections, *arguments)
+                measured = bench.load(server, connections, *arguments, who=one)
                 results[name][one].append(measured["per_second"])
                 print(f"  pair {pair + 1} {one:8} {name:14} {json.dumps(measured)}", flush=True)
             server.stop()
@@ -159,6 +174,7 @@ def main():
     parser.add_argument("--load", required=True)
     parser.add_argument("--reference")
     parser.add_argument("--portable", action="store_true")
+    parser.add_argument("--tls", action="store_true", help="Ringway over TLS too")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--short", action="store_true")
     arguments = parser.parse_args()
