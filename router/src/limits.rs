@@ -27,7 +27,10 @@ pub const RECOVERY_ATTEMPTS_MAX: u32 = 3;
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(15 * 60);
 /// Idempotency keys that one partition remembers; the oldest are forgotten first.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 65_536;
-/// Channels that one tick looks at, to forget what is too old.
+/// Time in which a partition looks at each of its channels once, to forget what is too old: so much
+/// longer than `history_ttl` may something stay in memory. Nobody is told of it.
+pub const SWEEP_TIME: Duration = Duration::from_secs(5);
+/// Most channels that one tick looks at for that; a partition with more takes longer.
 pub const SWEEP_CHANNELS_PER_TICK: usize = 128;
 /// Time between two ticks.
 pub const TICK: Duration = Duration::from_millis(250);

@@ -135,6 +135,9 @@ pub struct Counters {
     pub keys_forgotten_early: u64,
 }
 
+/// Ticks in which all channels are looked at once, unless there are too many.
+const SWEEP_TICKS: usize = (limits::SWEEP_TIME.as_millis() / limits::TICK.as_millis()) as usize;
+
 /// One partition.
 #[derive(Debug)]
 pub struct Partition {
@@ -306,15 +309,19 @@ impl Partition {
         self.keys.expire(now.moment);
         self.answer_overdue(now.moment);
         self.refuse_overdue(now);
-        for _ in 0..limits::SWEEP_CHANNELS_PER_TICK.min(self.channels.places_count()) {
-            self.sweep_next = (self.sweep_next + 1) % self.channels.places_count();
+        let places = self.channels.places_count();
+        for _ in 0..places.div_ceil(SWEEP_TICKS).min(limits::SWEEP_CHANNELS_PER_TICK) {
+            self.sweep_next = (self.sweep_next + 1) % places;
             self.sweep(self.sweep_next, now);
         }
     }
 
     fn sweep(&mut self, index: usize, now: Now) {
-        let namespaces = self.options.namespaces.clone();
         let Some(channel) = self.channels.get_mut(index) else { return };
+        if channel.window.is_empty() && !channel.interest.is_empty() {
+            return;
+        }
+        let namespaces = self.options.namespaces.clone();
         let options = namespaces.resolve(&channel.name);
         let before = channel.window.bytes() as u64;
         match options {
