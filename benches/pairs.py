@@ -21,6 +21,15 @@ CONFIG = {
     "log": {"level": "error"},
     "channel": {"without_namespace": {"history_size": 10, "history_ttl": "60s"}},
 }
+SECRET = "the-secret-of-the-load-source-and-its-server"
+# Users who connect with a token, as the bare ring's clients connect without one.
+USERS = {
+    "client": {"token": {"hmac_secret_key": SECRET}, "allowed_origins": ["*"]},
+    "metrics": {"address": ""},
+    "shards": 1,
+    "log": {"level": "error"},
+}
+CONNECT_BAR = 0.60
 TLS_BARS = {"fan-out 1": 0.85, "fan-out 8": 0.60}
 
 
@@ -70,12 +79,16 @@ class Bench:
         if arguments.tls:
             http_server = {"tls": certificate.settings(folder)}
             self.tls.write_text(json.dumps({**CONFIG, "http_server": http_server}))
+            self.users_tls = folder / "users_tls.json"
+            self.users_tls.write_text(json.dumps({**USERS, "http_server": http_server}))
+        self.users = folder / "users.json"
+        self.users.write_text(json.dumps(USERS))
 
-    def start(self, who):
+    def start(self, who, config=None):
         if who == "bare":
             return Server([self.arguments.reference], {**os.environ, "PORT": str(PORT)})
         address = ["--address", "127.0.0.1", "--port", str(PORT)]
-        config = self.tls if who == "tls" else self.config
+        config = config or (self.tls if who == "tls" else self.config)
         words = [self.arguments.server, "serve", "--config", str(config), *address]
         words += ["--io", "portable" if who == "portable" else "ring"]
         return Server(words, os.environ)
@@ -87,6 +100,7 @@ class Bench:
         command += ["--tls", str(self.certificate)] if who == "tls" else []
         command += ["--server-pid", str(server.process.pid), *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        done.stdout = done.stdout.partition("\n")[0]
         if done.returncode != 0:
             server.stop()
             sys.exit(f"{' '.join(words)}: {done.stderr.strip()}")
@@ -148,6 +162,24 @@ def speed(bench, pairs, short):
     print(f"  eight outstanding broadcasts deliver {gain:.2f} x as much as one")
 
 
+def connects(bench, pairs, short):
+    """Accept to connect reply with HS256, against accept to the first echo of the bare ring."""
+    who = ["ringway"] + (["bare"] if bench.arguments.reference else [])
+    who += ["tls"] if bench.arguments.tls else []
+    results = {one: [] for one in who}
+    for pair in range(pairs):
+        for one in who if pair % 2 == 0 else who[::-1]:
+            server = bench.start(one, bench.users_tls if one == "tls" else bench.users)
+            words = ["hold", "--bare", "--secret", SECRET, "--hold", "0"]
+            if one == "bare":
+                words = ["idle", "--dialect", "bare", "--path", "/chat", "--hold", "0"]
+            measured = bench.load(server, 500 if short else 10_000, *words, who=one)
+            results[one].append(measured["connects_per_second"])
+            print(f"  pair {pair + 1} {one:8} connects       {json.dumps(measured)}", flush=True)
+            server.stop()
+    report("connects", results, CONNECT_BAR)
+
+
 def memory(bench, short, who="ringway"):
     connections = 500 if short else 15_000
     server = bench.start(who)
@@ -182,6 +214,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, pathlib.Path(folder))
         speed(bench, arguments.pairs, arguments.short)
+        connects(bench, arguments.pairs, arguments.short)
         memory(bench, arguments.short)
         if arguments.portable:
             memory(bench, arguments.short, "portable")

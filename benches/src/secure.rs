@@ -1,13 +1,17 @@
 //! A client's socket, plain or with TLS.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use mio::net::TcpStream;
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore};
 
 /// Where the bytes of a client go.
 pub(crate) enum Socket {
@@ -34,7 +38,48 @@ pub(crate) fn trusting(file: &Path) -> io::Result<Arc<ClientConfig>> {
     if roots.is_empty() {
         return Err(io::Error::other(format!("{} holds no certificate", file.display())));
     }
-    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.resumption = Resumption::store(Arc::new(Tickets::default()));
+    Ok(Arc::new(config))
+}
+
+/// Tickets of TLS 1.3, each used once: all clients are one to the server. rustls' own store keeps
+/// eight, and whoever begins when they are used up does a whole handshake.
+#[derive(Debug, Default)]
+struct Tickets {
+    waiting: Mutex<VecDeque<Tls13ClientSessionValue>>,
+    group: Mutex<Option<NamedGroup>>,
+}
+
+const TICKETS_MAX: usize = 4096;
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        *self.group.lock().expect("nobody panics with it") = Some(group);
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        *self.group.lock().expect("nobody panics with it")
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        let mut waiting = self.waiting.lock().expect("nobody panics with it");
+        if waiting.len() < TICKETS_MAX {
+            waiting.push_back(ticket);
+        }
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.waiting.lock().expect("nobody panics with it").pop_front()
+    }
 }
 
 impl Socket {
