@@ -52,26 +52,44 @@ pub(crate) struct Clients {
 impl Clients {
     /// Connects clients by the scripts that `script` makes, and waits until all are ready.
     pub(crate) fn connect(target: &Target, script: impl Fn(usize) -> Script) -> io::Result<Self> {
-        let count = target.connections;
-        let mut clients = Self {
-            poll: Poll::new()?,
-            events: Events::with_capacity(4096),
-            all: Vec::with_capacity(count),
-            buffer: vec![0; 256 * 1024],
-        };
+        let mut clients = Self::none(target.connections)?;
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let mut ready = 0;
-        while ready < count {
-            while clients.all.len() < count && clients.all.len() - ready < CONNECTING_MAX {
-                clients.begin(target, &script(clients.all.len()))?;
-            }
-            ready += clients.greet()?;
+        while ready < target.connections {
+            clients.begin_some(target, clients.all.len() - ready, CONNECTING_MAX, &script)?;
+            ready += clients.greet(|_, _, _| {})?.len();
             if Instant::now() > deadline {
-                let text = format!("only {ready} of {count} clients are up");
+                let text = format!("only {ready} of {} clients are up", target.connections);
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
         }
         Ok(clients)
+    }
+
+    /// Nobody yet, and room for `count`.
+    pub(crate) fn none(count: usize) -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(4096),
+            all: Vec::with_capacity(count),
+            buffer: vec![0; 256 * 1024],
+        })
+    }
+
+    /// Begins a few clients, until all have begun or `connecting_max` are under way, where
+    /// `connecting` are now. Only a few, because those that are connected must soon say something.
+    pub(crate) fn begin_some(
+        &mut self,
+        target: &Target,
+        connecting: usize,
+        connecting_max: usize,
+        script: impl Fn(usize) -> Script,
+    ) -> io::Result<()> {
+        let room = connecting_max.saturating_sub(connecting);
+        for _ in 0..room.min(target.connections - self.all.len()).min(CONNECTING_MAX) {
+            self.begin(target, &script(self.all.len()))?;
+        }
+        Ok(())
     }
 
     fn begin(&mut self, target: &Target, script: &Script) -> io::Result<()> {
@@ -93,10 +111,14 @@ impl Clients {
         Ok(())
     }
 
-    /// One round of greetings; how many clients became ready.
-    fn greet(&mut self) -> io::Result<usize> {
+    /// One round of greetings: which clients became ready. What those get who were ready before is
+    /// handed to `received`.
+    pub(crate) fn greet(
+        &mut self,
+        mut received: impl FnMut(usize, &mut Client, &[u8]),
+    ) -> io::Result<Vec<usize>> {
         self.poll.poll(&mut self.events, Some(Duration::from_millis(100)))?;
-        let mut ready = 0;
+        let mut ready = Vec::new();
         let events: Vec<_> =
             self.events.iter().map(|e| (e.token().0, e.is_readable(), e.is_writable())).collect();
         for (index, is_readable, is_writable) in events {
@@ -106,14 +128,18 @@ impl Clients {
                 client.socket.write_all(&client.upgrade)?;
                 client.upgrade = Vec::new();
             }
-            if is_readable {
-                ready += usize::from(self.greet_one(index)?);
+            if is_readable && self.greet_one(index, &mut received)? {
+                ready.push(index);
             }
         }
         Ok(ready)
     }
 
-    fn greet_one(&mut self, index: usize) -> io::Result<bool> {
+    fn greet_one(
+        &mut self,
+        index: usize,
+        received: &mut impl FnMut(usize, &mut Client, &[u8]),
+    ) -> io::Result<bool> {
         let was_ready = self.all[index].is_upgraded && self.all[index].greeting_left == 0;
         loop {
             let client = &mut self.all[index];
@@ -136,6 +162,9 @@ impl Clients {
                 bytes = &bytes[end + 4..];
                 let greeting = std::mem::take(&mut client.waiting);
                 client.socket.write_all(&greeting)?;
+            }
+            if was_ready {
+                received(index, client, bytes);
             }
             if was_ready && bytes == PING {
                 // It waits for the others, and must not look dead meanwhile.

@@ -88,7 +88,8 @@ fn name(number: usize) -> String {
     format!("{number:08x}-0000-4000-8000-{number:012x}")
 }
 
-fn token(secret: &str, number: usize) -> String {
+/// A connection token of a user.
+pub(crate) fn token(secret: &str, number: usize) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // With its quotes and names, 64 bytes.
     let info = json!({ "name": format!("{number:0>53}") });

@@ -9,6 +9,7 @@ mod durable;
 mod hold;
 mod modes;
 mod secure;
+mod storm;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -121,6 +122,18 @@ enum Mode {
         #[arg(long, default_value_t = 30.0)]
         hold: f64,
     },
+    /// Users in rooms are dropped at once and come back, each at a word on standard input.
+    Storm {
+        /// Number of the first user.
+        #[arg(long, default_value_t = 0)]
+        first: usize,
+        /// The key of connection tokens (HS256).
+        #[arg(long)]
+        secret: String,
+        /// The namespace of the rooms.
+        #[arg(long, default_value = "room")]
+        namespace: String,
+    },
     /// Clients connect, say one thing, and stay.
     Idle {
         /// What the peers speak.
@@ -175,6 +188,9 @@ fn main() {
         Mode::Hold { first, secret, bare, hold } => {
             let time = Duration::from_secs_f64(hold.clamp(0.0, 3600.0));
             hold::hold(&target, &hold::Hold { first, secret, subscribes: !bare, time })
+        }
+        Mode::Storm { first, secret, namespace } => {
+            storm::storm(&target, &storm::Storm { first, secret, namespace })
         }
         Mode::Idle { dialect, path, hold } => {
             let hold = Duration::from_secs_f64(hold.clamp(0.0, 600.0));

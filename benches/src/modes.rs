@@ -14,6 +14,7 @@ use crate::clients::{Clients, Script};
 use crate::wire;
 
 /// Where the load goes.
+#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// Which of our addresses clients come from; `None`: the system's choice.

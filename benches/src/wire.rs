@@ -70,6 +70,20 @@ pub(crate) fn subscribe(format: Format, channels: &[String]) -> Vec<u8> {
     commands(format, &channels.iter().enumerate().map(subscribe).collect::<Vec<_>>())
 }
 
+/// A recoverable `subscribe`, from a position if there is one.
+pub(crate) fn resubscribe(format: Format, channel: &str, since: Option<(&str, u64)>) -> Vec<u8> {
+    let (epoch, offset) = since.unwrap_or_default();
+    let subscribe = Subscribe {
+        channel: channel.into(),
+        recover: since.is_some(),
+        epoch: epoch.into(),
+        offset,
+        recoverable: true,
+        ..Subscribe::default()
+    };
+    commands(format, &[Command { id: 2, kind: CommandKind::Subscribe(subscribe) }])
+}
+
 pub(crate) fn publish(format: Format, id: u32, channel: &str, data: &[u8]) -> Vec<u8> {
     let publish = Publish { channel: channel.into(), data, ..Publish::default() };
     commands(format, &[Command { id, kind: CommandKind::Publish(publish) }])

@@ -90,6 +90,8 @@ pub struct Counters {
     pub store_failures: Counter,
     /// Appends that were refused.
     pub appends_refused: Counter,
+    /// Questions that the store was asked.
+    pub questions: Counter,
     /// Questions that were refused.
     pub questions_refused: Counter,
     /// Publications, keys and positions that retention deleted.
@@ -114,6 +116,7 @@ impl Default for Counters {
             entries_dropped: Counter::default(),
             store_failures: Counter::default(),
             appends_refused: Counter::default(),
+            questions: Counter::default(),
             questions_refused: Counter::default(),
             retention_deletes: Counter::default(),
             segments: Counter::default(),

@@ -62,7 +62,7 @@ impl StoreReader {
         let asked_at = Instant::now();
         let asked = Question { channel, question, on_answer, asked_at };
         let refused = match self.questions.try_send(asked) {
-            Ok(()) => return,
+            Ok(()) => return self.counters.questions.add(1),
             Err(refused) => refused,
         };
         self.counters.questions_refused.add(1);

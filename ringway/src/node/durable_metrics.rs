@@ -27,6 +27,7 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("store_commits", "Commits of the store", |all| &all.store_commits),
     ("store_entries", "Entries that the store took", |all| &all.stored_entries),
     ("store_failures", "Commits of the store that failed", |all| &all.store_failures),
+    ("store_questions", "Channels and pages that the store was asked for", |all| &all.questions),
     ("store_questions_refused", "Questions without room", |all| &all.questions_refused),
     ("store_retention_deletes", "Rows that retention deleted", |all| &all.retention_deletes),
 ];
