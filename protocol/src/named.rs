@@ -175,7 +175,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_what_a_map_does(steps in prop::collection::vec((0..40u8, any::<bool>()), 1..400)) {
+        fn it_does_what_a_map_does(
+            steps in prop::collection::vec((0..40u8, any::<bool>()), 1..400),
+        ) {
             let (mut slab, mut map) = (NamedSlab::default(), HashMap::new());
             for (number, adds) in steps {
                 let name = number.to_string();
