@@ -226,6 +226,18 @@ mod tests {
     }
 
     #[test]
+    fn a_full_table_keeps_nobody_out() {
+        let limits = ArrivalLimits { address_connections_max: 1, ..ArrivalLimits::default() };
+        let arrivals = Arrivals::new(0, 7);
+        arrivals.prepare(&limits);
+        let uncounted = (0..2 * ADDRESSES_MIN).filter(|number| {
+            let address = IpAddr::from(number.to_be_bytes());
+            arrivals.admit(Some(address), &limits, NOW).expect("none comes twice").is_uncounted
+        });
+        assert!((ADDRESSES_MIN..2 * ADDRESSES_MIN).contains(&(uncounted.count() as u32)));
+    }
+
+    #[test]
     fn who_cannot_be_counted_is_let_in_and_told_of() {
         let limits = ArrivalLimits { address_connections_max: 1, ..ArrivalLimits::default() };
         let arrivals = Arrivals::new(1000, 7);

@@ -138,7 +138,9 @@ impl GatewayShard {
         if client.is_some() {
             self.entrance.senders.insert(id, sender);
         }
-        connection.peer = Some(Box::new(client.unwrap_or(sender)));
+        if let Some(peer) = connection.peer.as_deref_mut() {
+            *peer = client.unwrap_or(sender);
+        }
     }
 
     /// Is there room for a further client? It is counted if there is.

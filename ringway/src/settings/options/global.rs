@@ -168,8 +168,8 @@ const CLIENT: &[OptionRow] = &[
         "client.address_connection_limit",
         "0",
         "Most WebSockets of one address; 503 as above. Counted from the moment it is set. Zero: no \
-         limit. With it, or the next one, addresses take 48 bytes for each connection that there \
-         may be, 384 KiB to 24 MiB.",
+         limit. With it, or the next one, addresses take 49 to 98 bytes for each connection that \
+         there may be, 392 KiB at least and 24.5 MiB at most.",
     )
     .ours(),
     count(
