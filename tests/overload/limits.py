@@ -205,6 +205,20 @@ def full(rig):
     go(again)
 
 
+def no_descriptors(rig):
+    """Who finds no descriptor is told so, or waits until somebody can be told: nobody is dropped."""
+    server = rig.poor_server(256)
+    came, told, kept = crowd(server, 160, "127.0.0.10")
+    check(came >= 100 and len(told) >= 30, came, told)
+    check(min(told) >= 5, told)
+    check(metric(server, "upgrades_refused", "connection_limit") == len(told))
+    go(kept)
+    again = []
+    wait_for("room", lambda: is_let_in(server, "127.0.0.10", again))
+    go(again)
+    return f"{came} let in, {len(told)} told to come back, 0 dropped"
+
+
 def refused_go_soon(rig):
     """Who was refused and does not go keeps its place for a moment only."""
     server = server_of(rig, "refused-go", {"address_connection_limit": 1})
@@ -300,5 +314,6 @@ def rows():
     yield "prefixes", prefixes
     yield "a reload changes limits", reloaded
     yield "a full process", full
+    yield "no descriptors left", no_descriptors
     yield "who is refused goes soon", refused_go_soon
     yield "a flood from one address", flooded

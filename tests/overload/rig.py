@@ -1,6 +1,7 @@
 """Servers of these tests, sockets from many addresses, and headers of proxies."""
 
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -9,7 +10,7 @@ import time
 import urllib.request
 
 from certificates import make
-from ringway import Server, merge
+from ringway import Server, binary, merge
 from wire import Reader, upgrade
 
 CLIENT = "/connection/websocket"
@@ -38,6 +39,22 @@ class Rig:
             changes = merge({"log": {"level": "debug"}, "shards": 2}, changes)
             self.servers[name] = Server("echo.json", changes, cafile=cafile).__enter__()
         return self.servers[name]
+
+    def poor_server(self, files):
+        """A server on the portable driver, whose connections are files, with so few of them."""
+        poor = self.folder / "poor"
+        poor.write_text(f'#!/bin/sh\nulimit -n {files}\nexec "{binary()}" "$@"\n')
+        poor.chmod(0o755)
+        kept = {name: os.environ.get(name) for name in ("RINGWAY_BIN", "DRIVER_OF_TESTS")}
+        os.environ.update(RINGWAY_BIN=str(poor), DRIVER_OF_TESTS="portable")
+        try:
+            return self.server({"shards": 1, "node": {"name": "poor"}})
+        finally:
+            for name, value in kept.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
     def stop(self):
         for server in self.servers.values():
