@@ -64,6 +64,32 @@ fn a_place_that_is_claimed_keeps_its_key() {
 }
 
 #[test]
+fn a_place_that_had_another_key_meanwhile_is_noticed() {
+    loom::model(|| {
+        let here = Arc::new(Claims::<1>::new(1, 0));
+        let first = here.claim(7, ONE, 1).unwrap().unwrap();
+        here.release(first);
+        let there = here.clone();
+        // Behind this the place is as free as before, but it is that of 8.
+        let other = loom::thread::spawn(move || {
+            let claim = there.claim(8, ONE, 1).ok().flatten();
+            claim.into_iter().for_each(|claim| there.release(claim));
+        });
+        let mine = here.claim(7, ONE, 1);
+        other.join().unwrap();
+        match mine {
+            Ok(claim) => {
+                assert_eq!(here.claim(7, ONE, 1), Err(Refusal::TooMany));
+                assert_eq!(here.claim(8, ONE, 1), Err(Refusal::NoPlace));
+                here.release(claim.expect("it is held"));
+            }
+            Err(refusal) => assert_eq!(refusal, Refusal::NoPlace),
+        }
+        assert!(here.claim(7, ONE, 1).is_ok(), "everything was given back");
+    });
+}
+
+#[test]
 fn a_rate_is_shared_by_threads() {
     loom::model(|| {
         let here = table();
