@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use protocol::channels::Namespaces;
 use protocol::limits as wire;
+use protocol::proxies::Prefixes;
 
+use crate::arrivals::ArrivalLimits;
 use crate::engine::Rate;
 use crate::limits;
 
@@ -36,6 +38,13 @@ pub struct GatewayConfig {
     /// Connections of this process (`client.connection_limit`), divided among shards. Zero: what
     /// its rings hold.
     pub connections_max: u32,
+    /// How many clients may come, by address and in all (`client.connection_rate_limit` and
+    /// `client.address_…`).
+    pub arrivals: ArrivalLimits,
+    /// Who must send a header of the PROXY protocol first (`http_server.proxy_protocol`).
+    pub proxy_protocol: Prefixes,
+    /// Whose X-Forwarded-For is believed (`http_server.forwarded_for`).
+    pub forwarded_for: Prefixes,
     /// Commands of one connection (`client.command_rate`, `client.command_burst`).
     pub command_rate: Option<Rate>,
     /// Publications and calls of all connections of a user (`client.user_rate`,
@@ -132,6 +141,9 @@ impl Default for GatewayConfig {
             channels_max: limits::CHANNELS_DEFAULT,
             user_connections_max: 0,
             connections_max: 0,
+            arrivals: ArrivalLimits::default(),
+            proxy_protocol: Prefixes::default(),
+            forwarded_for: Prefixes::default(),
             command_rate: None,
             user_rate: None,
             insecure: false,

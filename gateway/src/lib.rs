@@ -3,6 +3,7 @@
 //! Owns: connections, sessions, subscriptions, outboxes, and what a client may do.
 //! Never: the order of a channel, or another tier's code.
 
+pub mod arrivals;
 pub mod auth;
 pub mod config;
 pub mod driver;

@@ -74,6 +74,18 @@ pub const TLS_KEY_UPDATES_MAX: u8 = 32;
 pub const TLS_EMPTY_RECORDS_MAX: u8 = 32;
 /// Alerts of a client that are passed over.
 pub const TLS_WARNINGS_MAX: u8 = 4;
+/// Addresses that the process counts for `client.address_connection_limit` and `_rate`, 24 bytes
+/// each: twice as many as it may have connections, but no fewer than this …
+pub const ADDRESSES_MIN: u32 = 1 << 14;
+/// … and no more than this. Of an address that finds no place the connections are not counted.
+pub const ADDRESSES_MAX: u32 = 1 << 20;
+/// Whom a limit of connections refuses is asked to come back after so many seconds …
+pub const RETRY_AFTER_SECONDS: u64 = 5;
+/// … and at random up to twice as many, but up to these many more at least.
+pub const RETRY_JITTER_SECONDS_MIN: u64 = 5;
+/// Who was refused for want of room has this long to close its side: its answer fits into the
+/// kernel's buffer, and its place is wanted.
+pub const SHED_LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;
 
@@ -107,5 +119,6 @@ pub const ERRORS_MAX: u16 = 1024;
 
 const _: () = assert!(GATHER_BYTES_MAX as u32 <= SEND_BYTES_MAX);
 const _: () = assert!(SEND_BYTES_MAX <= OUTBOX_BYTES_DEFAULT);
+const _: () = assert!(ADDRESSES_MIN <= ADDRESSES_MAX);
 const _: () = assert!(HTTP_BODY_BYTES_MAX <= BODIES_BYTES_MAX);
 const _: () = assert!(HELD_BYTES_MAX <= OUTBOX_BYTES_DEFAULT as usize);

@@ -4,14 +4,21 @@
 //! A further decoder adds its function here, a line to `TARGETS`, and a folder `corpus/<name>`.
 
 use protocol::http::{Chunk, ChunkedDecoder, HeadScan, HttpViolation, parse_head};
+use protocol::limits::PROXY_HEADER_BYTES_MAX;
+use protocol::proxies::{Prefixes, ProxyFault, ProxyHeader, Source, forwarded_for};
 use protocol::websocket::{Decoder, DecoderLimits, FrameViolation};
 
 /// A decoder under test: its name, which is also its corpus folder, and its function.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub(crate) const TARGETS: &[Target] =
-    &[("websocket", fuzz_websocket), ("http_head", fuzz_http_head), ("chunked", fuzz_chunked)];
+pub(crate) const TARGETS: &[Target] = &[
+    ("websocket", fuzz_websocket),
+    ("http_head", fuzz_http_head),
+    ("chunked", fuzz_chunked),
+    ("proxy_header", fuzz_proxy_header),
+    ("forwarded_for", fuzz_forwarded_for),
+];
 
 /// A stream of frames means the same however it is cut, and holds memory in proportion to its
 /// bytes.
@@ -106,6 +113,44 @@ fn chunked_outcome(bytes: &[u8], piece: usize) -> Result<Body, HttpViolation> {
         }
     }
     Ok((body, None))
+}
+
+/// A header of the PROXY protocol means the same however it is cut, within its bound.
+pub(crate) fn fuzz_proxy_header(bytes: &[u8]) {
+    let whole = proxy_header_outcome(bytes, bytes.len());
+    if let Ok(Some((header_bytes, _))) = whole {
+        assert!((16..=PROXY_HEADER_BYTES_MAX).contains(&header_bytes));
+        assert_eq!(proxy_header_outcome(&bytes[..header_bytes], header_bytes), whole);
+        assert_eq!(proxy_header_outcome(&bytes[..header_bytes - 1], header_bytes), Ok(None));
+    }
+    if whole == Ok(None) {
+        assert!(bytes.len() < PROXY_HEADER_BYTES_MAX);
+    }
+    for piece in PIECES {
+        assert_eq!(proxy_header_outcome(bytes, *piece), whole, "pieces of {piece}");
+    }
+}
+
+fn proxy_header_outcome(bytes: &[u8], piece: usize) -> Result<Option<(usize, Source)>, ProxyFault> {
+    let (mut header, mut given_bytes) = (ProxyHeader::default(), 0);
+    for chunk in bytes.chunks(piece.max(1)) {
+        if let Some((taken, source)) = header.feed(chunk)? {
+            return Ok(Some((given_bytes + taken, source)));
+        }
+        given_bytes += chunk.len();
+    }
+    Ok(None)
+}
+
+/// Whatever X-Forwarded-For says, whom it names is no trusted proxy.
+pub(crate) fn fuzz_forwarded_for(bytes: &[u8]) {
+    let Ok(Some((request, _))) = parse_head(bytes) else { return };
+    let listed = ["10.0.0.0/8", "2001:db8::/32"].map(|text| Prefixes::parse(text).expect("one"));
+    let trusted = Prefixes::new(listed);
+    if let Some(address) = forwarded_for(&request, &trusted) {
+        assert!(!trusted.contains(address.ip()));
+        assert_eq!(address.ip(), address.ip().to_canonical());
+    }
 }
 
 const PIECES: &[usize] = &[1, 2, 3, 7, 64];

@@ -68,6 +68,8 @@ reasons! {
     HttpDone = 1000, "", Nobody, "http_done";
     /// No complete HTTP request within the handshake limit.
     HandshakeTimeout = 1008, "handshake timeout", Peer, "handshake_timeout";
+    /// A proxy's header (PROXY protocol) is wrong, or did not come in time.
+    ProxyHeader = 1008, "proxy header", Peer, "proxy_header";
     /// Closed without fault.
     ConnectionClosed = 3000, "connection closed", Nobody, "connection_closed";
     /// This node shuts down.

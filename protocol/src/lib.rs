@@ -1,7 +1,8 @@
 //! Formats and rules: what bytes mean, and nothing about where they come from.
 //!
-//! Owns: identifiers, wire limits, close reasons, WebSocket framing, HTTP/1.1 heads, the Centrifuge
-//! client protocol, and the messages that gateway and router exchange; the table of names that both keep.
+//! Owns: identifiers, wire limits, close reasons, WebSocket framing, HTTP/1.1 heads, what proxies
+//! say about clients, the Centrifuge client protocol, the messages that gateway and router
+//! exchange, and the table of names that both keep.
 //! Never: a socket, a file, a clock, a thread, or `unsafe`.
 
 pub mod channels;
@@ -12,5 +13,6 @@ pub mod ids;
 pub mod limits;
 pub mod link;
 pub mod named;
+pub mod proxies;
 pub mod time;
 pub mod websocket;

@@ -15,6 +15,12 @@ pub const HTTP_HEADERS_MAX: usize = 100;
 /// Largest HTTP request body on the client port, in bytes. Larger: 413.
 pub const HTTP_BODY_BYTES_MAX: usize = 4 * MIB as usize;
 
+/// Longest header of the PROXY protocol, in bytes, with its additions. The specification (2) has
+/// its sender fit it into the smallest TCP segment that every host takes: 576 less 40.
+pub const PROXY_HEADER_BYTES_MAX: usize = 536;
+/// Most prefixes of addresses in one list of proxies; each is compared with every new connection.
+pub const PREFIXES_MAX: usize = 1024;
+
 /// Largest message a client may send by default, in bytes (`websocket.message_size_limit`).
 pub const MESSAGE_BYTES_DEFAULT: u32 = 64 * KIB;
 /// The most that `websocket.message_size_limit` may be set to, in bytes.

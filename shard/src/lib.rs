@@ -1,6 +1,7 @@
 //! The thread-per-core runtime: what a shard needs from kernel and hardware.
 //!
-//! Owns: rings, receive buffers, sockets, timers, the lanes between threads, and where threads run.
+//! Owns: rings, receive buffers, sockets, timers, the lanes between threads, what threads count
+//! together, and where threads run.
 //! Never: knows what the bytes mean.
 //!
 //! This is the only crate with `unsafe`. Everything unsafe is in [`ring`], [`buffers`] and
@@ -8,6 +9,7 @@
 //! which memory is argued once, at the top of [`ring`].
 
 pub mod buffers;
+pub mod claims;
 mod entries;
 pub mod io;
 pub mod lanes;
@@ -27,7 +29,9 @@ pub use portable::Portable;
 pub use ring::{Ring, RingOptions};
 pub use rings::Rings;
 
-/// The atomics of [`sleep`], so that a test can put a model checker's in their place.
+/// The atomics of [`sleep`] and [`claims`], so that a test can put a model checker's in their
+/// place.
 mod sync {
-    pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};
+    pub(crate) use std::hint::spin_loop;
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 }

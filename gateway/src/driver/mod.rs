@@ -5,6 +5,7 @@ mod clock;
 mod control;
 mod notes;
 mod pump;
+mod receiving;
 mod securing;
 mod service;
 pub mod tls;

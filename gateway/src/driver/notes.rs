@@ -20,6 +20,9 @@ pub(super) fn write(note: &Note) {
         Noted::RequestRefused(status, text) => {
             debug!(status, reason = text, %peer, "request refused");
         }
+        Noted::ProxyHeaderRefused(fault) => {
+            debug!(reason = fault.label(), %peer, "proxy header refused");
+        }
         Noted::Closed(reason, code) => {
             debug!(code, reason = reason.label(), %peer, ?user, "closed");
         }

@@ -11,8 +11,10 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use protocol::http::{ResponseHead, write_response_head};
 use protocol::ids::ConnectionId;
+use protocol::proxies::ProxyHeader;
 use protocol::time::{Moment, Now};
 use shard::lanes::{Bell, Inbox};
 use shard::{Completion, Io, ReceiveEnd, Wait};
@@ -72,6 +74,8 @@ pub struct Pump<I, U, S, C> {
     pub(super) parts: PumpParts<I, U, S, C>,
     pub(super) readers: Vec<Reader>,
     pub(super) tls: Tls,
+    /// Connections that begin with a header of a proxy, of which not all has come.
+    pub(super) proxied: HashMap<ConnectionId, ProxyHeader, foldhash::fast::RandomState>,
     pub(super) actions: VecDeque<Action>,
     pub(super) bodies: Bodies,
     counters: PumpCounters,
@@ -91,6 +95,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             parts,
             readers: Vec::new(),
             tls: Tls::default(),
+            proxied: HashMap::default(),
             actions: VecDeque::new(),
             bodies: Bodies::default(),
             counters: PumpCounters::default(),
@@ -209,27 +214,9 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
 
     fn complete(&mut self, completion: Completion, now: Now) {
         match completion {
-            Completion::Received { connection, chunk } if self.tls.is_on() => {
-                self.counters.bytes_in += u64::from(chunk.bytes_count());
-                self.receive_sealed(connection, Some(chunk), now);
-            }
             Completion::Received { connection, chunk } => {
                 self.counters.bytes_in += u64::from(chunk.bytes_count());
-                let bytes = self.parts.io.bytes(&chunk);
-                let reader = &mut self.readers[connection.slot().index()];
-                let outcome = reader.read(
-                    bytes,
-                    &mut Reading {
-                        connection,
-                        engine: &mut self.parts.engine,
-                        service: &self.parts.service,
-                        bodies: &self.bodies,
-                        actions: &mut self.actions,
-                        now,
-                    },
-                );
-                self.parts.io.recycle(chunk);
-                self.conclude(outcome, now);
+                self.received(connection, chunk, now);
             }
             Completion::Sent { connection, result, buffer } => {
                 self.conclude_send(connection, buffer, result.ok(), now);
@@ -249,6 +236,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             }
             Completion::Closed { connection } => {
                 self.tls.closed(connection);
+                self.proxied.remove(&connection);
                 self.tell(Event::Closed { connection }, now);
                 if self.accept_retry_at.take().is_some() {
                     self.parts.io.accept();
@@ -292,6 +280,9 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             let next = self.actions.pop_front().or_else(|| self.parts.engine.poll_action());
             let Some(action) = next else { return };
             match action {
+                Action::AwaitProxyHeader(connection) => {
+                    self.proxied.insert(connection, ProxyHeader::default());
+                }
                 Action::Receive(connection) if self.parts.engine.is_open(connection) => {
                     self.parts.io.receive(connection);
                 }

@@ -24,17 +24,18 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         }
     }
 
-    /// Takes what came, or goes on with what waited.
+    /// Takes what came, behind so many bytes of a chunk that are not TLS, or goes on with what
+    /// waited.
     pub(super) fn receive_sealed(
         &mut self,
         connection: ConnectionId,
-        chunk: Option<Chunk>,
+        chunk: Option<(Chunk, usize)>,
         now: Now,
     ) {
         let was_unfinished = self.tls.is_unfinished(connection);
         let parts = &mut self.parts;
         let bytes = match &chunk {
-            Some(chunk) => parts.io.bytes(chunk),
+            Some((chunk, skipped_bytes)) => &mut parts.io.bytes(chunk)[*skipped_bytes..],
             None => &mut [],
         };
         let reader = &mut self.readers[connection.slot().index()];
@@ -51,7 +52,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 }
             }
         });
-        if let Some(chunk) = chunk {
+        if let Some((chunk, _)) = chunk {
             parts.io.recycle(chunk);
         }
         self.flush(connection);

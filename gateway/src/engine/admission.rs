@@ -1,11 +1,13 @@
 //! What a request becomes: a WebSocket, an echo, a call of the HTTP service, or a refusal.
 
 use core::time::Duration;
+use std::borrow::Cow;
 
 use protocol::client::Format;
 use protocol::close::CloseReason;
 use protocol::http::{Request, ResponseHead, query_parameter, write_response_head};
 use protocol::ids::ConnectionId;
+use protocol::proxies::ProxyFault;
 use protocol::time::{Moment, Now};
 use protocol::websocket::{
     Upgrade, VERSION_HEADER, accept_upgrade, choose_subprotocol, write_switching_protocols,
@@ -23,15 +25,21 @@ pub const WEBSOCKET_PATH: &str = "/connection/websocket";
 pub const ECHO_PATH: &str = "/debug/echo";
 
 /// A refusal: status, text, and one header more.
-struct Refusal {
+pub(super) struct Refusal {
     status: u16,
     text: &'static str,
-    header: Option<(&'static str, &'static str)>,
+    header: Option<(&'static str, Cow<'static, str>)>,
 }
 
 impl Refusal {
     const fn new(status: u16, text: &'static str) -> Self {
         Self { status, text, header: None }
+    }
+
+    /// There is no room now; there may be in so many seconds.
+    pub(super) fn unavailable(text: &'static str, seconds: u64) -> Self {
+        let header = Some(("Retry-After", seconds.to_string().into()));
+        Self { header, ..Self::new(503, text) }
     }
 }
 
@@ -41,6 +49,7 @@ impl GatewayShard {
         if !connection.phase.awaits_request() {
             return;
         }
+        self.place_peer(id, request);
         let admitted = match request.path {
             WEBSOCKET_PATH if self.config.websocket => self.admit_client(id, request, now),
             ECHO_PATH if self.config.websocket_echo => self.admit_echo(id, request, now),
@@ -62,10 +71,7 @@ impl GatewayShard {
     ) -> Result<(), Refusal> {
         let upgrade = self.check_upgrade(request)?;
         self.check_origin(request)?;
-        if self.connections.open_count > self.options.connections_max {
-            let header = Some(("Retry-After", "5"));
-            return Err(Refusal { header, ..Refusal::new(503, "too many connections") });
-        }
+        self.make_room(id, now)?;
         let chosen = choose_subprotocol(
             upgrade.subprotocols.clone(),
             &[Format::Json.subprotocol(), Format::Protobuf.subprotocol()],
@@ -96,7 +102,7 @@ impl GatewayShard {
     fn check_upgrade<'a>(&self, request: &'a Request<'_>) -> Result<Upgrade<'a>, Refusal> {
         accept_upgrade(request).map_err(|violation| {
             let status = violation.status();
-            let header = (status == 426).then_some(VERSION_HEADER);
+            let header = (status == 426).then_some((VERSION_HEADER.0, VERSION_HEADER.1.into()));
             Refusal { header, ..Refusal::new(status, violation.http().text()) }
         })
     }
@@ -120,6 +126,7 @@ impl GatewayShard {
         now: Now,
     ) {
         self.counters.upgraded += 1;
+        self.settle_peer(id);
         self.scratch.clear();
         write_switching_protocols(&upgrade.accept, subprotocol, &mut self.scratch);
         self.promise_tls(id);
@@ -191,8 +198,11 @@ impl GatewayShard {
         text: &'static str,
         now: Now,
     ) {
-        let header = (status == 503).then_some(("Retry-After", "1"));
-        self.refuse(id, &Refusal { header, ..Refusal::new(status, text) }, now);
+        let refusal = match status {
+            503 => Refusal::unavailable(text, 1),
+            _ => Refusal::new(status, text),
+        };
+        self.refuse(id, &refusal, now);
     }
 
     /// RFC 6797, 7.2: an answer over TLS, whose head is in the scratch, says that this host is to
@@ -209,6 +219,9 @@ impl GatewayShard {
 
     /// A connection that speaks HTTP is out of time.
     pub(super) fn http_timeout(&mut self, id: ConnectionId, now: Now) {
+        if self.is_unnamed(id) {
+            return self.on_proxy_header(id, Err(ProxyFault::Incomplete), now);
+        }
         let Some(connection) = self.connections.find(id) else { return };
         let has_begun = connection.unfinished_since > Moment::ZERO;
         match connection.phase {
@@ -231,7 +244,7 @@ impl GatewayShard {
         self.counters.requests_refused += 1;
         self.note(id, Noted::RequestRefused(refusal.status, refusal.text));
         let mut headers = vec![("Content-Type", "text/plain; charset=utf-8")];
-        headers.extend(refusal.header);
+        headers.extend(refusal.header.as_ref().map(|(name, value)| (*name, &**value)));
         let head = ResponseHead {
             status: refusal.status,
             headers: &headers,

@@ -3,7 +3,9 @@
 use core::time::Duration;
 
 use protocol::close::CloseReason;
+use protocol::proxies::ProxyFault;
 
+use super::entrance::UpgradeRefusal;
 use super::notes::TokenFault;
 
 /// How long something took, by powers of two.
@@ -116,6 +118,12 @@ pub struct GatewayCounters {
     pub upgraded: u64,
     /// Requests that were refused, by status class 4xx.
     pub requests_refused: u64,
+    /// Upgrades refused with 503, in the order of [`UpgradeRefusal::ALL`].
+    pub upgrades_refused: [u64; UpgradeRefusal::ALL.len()],
+    /// Clients let in although their address could not be counted.
+    pub addresses_uncounted: u64,
+    /// Headers of proxies refused, in the order of [`ProxyFault::ALL`].
+    pub proxy_headers_refused: [u64; ProxyFault::ALL.len()],
     /// Requests handed to the HTTP service.
     pub requests_served: u64,
     /// Sessions begun.
@@ -162,6 +170,9 @@ impl Default for GatewayCounters {
             accepted: 0,
             upgraded: 0,
             requests_refused: 0,
+            upgrades_refused: [0; UpgradeRefusal::ALL.len()],
+            addresses_uncounted: 0,
+            proxy_headers_refused: [0; ProxyFault::ALL.len()],
             requests_served: 0,
             sessions: 0,
             messages_in: 0,

@@ -9,6 +9,7 @@ use protocol::http::Request;
 use protocol::ids::{ConnectionId, ShardId};
 use protocol::limits::{FRAGMENT_BYTES_MEAN_MIN, MESSAGE_FRAMES_MAX};
 use protocol::link::{FromRouter, ToRouter, UserCommand};
+use protocol::proxies::{ProxyFault, Source};
 use protocol::websocket::{DecoderLimits, Message};
 use shard::SendBuffer;
 
@@ -25,6 +26,13 @@ pub enum Event<'a> {
         connection: ConnectionId,
         /// Where it comes from.
         peer: Option<SocketAddr>,
+    },
+    /// The header that [`Action::AwaitProxyHeader`] asked for is complete, or wrong.
+    ProxyHeader {
+        /// On which connection.
+        connection: ConnectionId,
+        /// Whom it names.
+        header: Result<Source, ProxyFault>,
     },
     /// The connection is encrypted from here on. Comes before anything else that was received.
     Secured {
@@ -145,6 +153,8 @@ pub enum Event<'a> {
 /// One thing to do.
 #[derive(Debug)]
 pub enum Action {
+    /// A header of the PROXY protocol comes first, before TLS and HTTP.
+    AwaitProxyHeader(ConnectionId),
     /// Start receiving, or go on.
     Receive(ConnectionId),
     /// Stop receiving for now.

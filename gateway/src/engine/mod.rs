@@ -7,6 +7,7 @@ mod commands;
 mod connect;
 mod connection;
 mod counters;
+mod entrance;
 mod event;
 mod fanout;
 mod notes;
@@ -27,6 +28,7 @@ pub use claims::{
     TokenVerifier,
 };
 pub use counters::{DropReason, Drops, Durations, GatewayCounters, SubscribeRefusal};
+pub use entrance::UpgradeRefusal;
 pub use event::{Action, Event, ToPeer, Transport};
 pub use notes::{Note, Noted, TokenFault};
 pub(crate) use outbox::SpareBuffers;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use protocol::close::CloseReason;
 use protocol::ids::ConnectionId;
+use protocol::proxies::ProxyFault;
 
 use super::claims::TokenRefusal;
 use super::event::Action;
@@ -31,6 +32,8 @@ pub enum Noted {
     TokenRefused(TokenFault),
     /// A request was refused: status and text.
     RequestRefused(u16, &'static str),
+    /// The header of a proxy was refused, and the connection closed.
+    ProxyHeaderRefused(ProxyFault),
     /// A connection was closed with a code; `None`: without one.
     Closed(CloseReason, Option<u16>),
 }

@@ -20,6 +20,16 @@ impl Rate {
         let interval_ns = 1_000_000_000 / per_second as u64;
         Self { interval_ns, tolerance_ns: interval_ns * (burst as u64 - 1) }
     }
+
+    /// Nanoseconds from one event to the next in the long run.
+    pub(crate) const fn interval_ns(self) -> u64 {
+        self.interval_ns
+    }
+
+    /// How much earlier than that one event may come.
+    pub(crate) const fn tolerance_ns(self) -> u64 {
+        self.tolerance_ns
+    }
 }
 
 /// How much of a rate one party has used.

@@ -19,12 +19,14 @@ use shard::timers::TimerWheel;
 use super::claims::TokenVerifier;
 use super::connection::{Connections, slot_of};
 use super::counters::GatewayCounters;
+use super::entrance::Entrance;
 use super::event::{Action, Event, Transport};
 use super::phase::{Phase, PhaseEvent};
 use super::random::Random;
 use super::rate::Rate;
 use super::subscriptions::Channels;
 use super::users::Users;
+use crate::arrivals::Arrivals;
 use crate::config::GatewayConfig;
 use crate::limits;
 
@@ -50,6 +52,9 @@ pub struct GatewayShard {
     pub(super) connections: Connections,
     pub(super) channels: Channels,
     pub(super) users: Users,
+    pub(super) entrance: Entrance,
+    /// What all shards of the process count together.
+    pub(super) arrivals: Arc<Arrivals>,
     pub(super) actions: VecDeque<Action>,
     pub(super) counters: GatewayCounters,
     pub(super) random: Random,
@@ -87,6 +92,8 @@ impl GatewayShard {
             connections,
             channels: Channels::default(),
             users: Users::default(),
+            entrance: Entrance::default(),
+            arrivals: Arc::new(Arrivals::new(0, 0)),
             actions: VecDeque::new(),
             counters: GatewayCounters::default(),
             scratch: Vec::new(),
@@ -111,11 +118,15 @@ impl GatewayShard {
                 let deadline = now.moment + limits::HANDSHAKE_TIMEOUT;
                 self.connections.open(connection, peer, deadline);
                 self.timers.set(slot_of(connection), deadline);
+                self.await_proxy_header(connection, peer);
                 self.actions.push_back(Action::Receive(connection));
                 // It was on its way when accepting stopped.
                 if let Some(drain) = &mut self.drain {
                     drain.push(connection);
                 }
+            }
+            Event::ProxyHeader { connection, header } => {
+                self.on_proxy_header(connection, header, now);
             }
             Event::Secured { connection } => {
                 if let Some(connection) = self.connections.find(connection) {
@@ -142,7 +153,7 @@ impl GatewayShard {
                 let event = if has_failed { PhaseEvent::Failed } else { PhaseEvent::PeerEnded };
                 self.end_by(connection, event, CloseReason::ClientGone, now);
             }
-            Event::Closed { connection } => self.connections.free(connection),
+            Event::Closed { connection } => self.leave(connection),
             Event::RouterRefused(message) => self.on_router_refused(message, now),
             Event::FromPeer(message) => self.on_peer(message, now),
             Event::User { user, command } => self.on_user(&user, &command, now),
@@ -436,11 +447,15 @@ impl GatewayShard {
 
     /// Moves a connection to its next phase and does what belongs to entering it.
     pub(super) fn advance(&mut self, id: ConnectionId, event: PhaseEvent, now: Now) {
+        let is_shed = self.is_shed(id);
         let Some(connection) = self.connections.find(id) else { return };
         let Some(next) = connection.phase.on(event) else { return };
         connection.phase = next;
         let peer_ended = connection.peer_ended;
         match next {
+            Phase::Lingering if is_shed => {
+                connection.phase_deadline = now.moment + limits::SHED_LINGER_TIMEOUT;
+            }
             Phase::Closing | Phase::Lingering => {
                 connection.phase_deadline = now.moment + limits::LINGER_TIMEOUT;
             }

@@ -3,9 +3,11 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway::arrivals::Arrivals;
 use gateway::config::GatewayConfig;
 use gateway::engine::{Action, Event, GatewayShard, NoTokens, ShardOptions, ToPeer, TokenVerifier};
 use protocol::channels::{ChannelOptions, Namespaces};
@@ -20,12 +22,19 @@ use protocol::websocket::client::ServerFrames;
 use protocol::websocket::{Message, Opcode};
 use shard::SendBuffer;
 
+/// What a client asks that wants a session.
+pub const UPGRADE: &str = "GET /connection/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\r\n";
+
 pub struct Bench {
     pub shard: GatewayShard,
     pub now: Now,
     pub to_router: VecDeque<ToRouter>,
     pub to_peers: VecDeque<(ShardId, ToPeer)>,
     pub cut: Vec<ConnectionId>,
+    /// Connections of which a header of a proxy is awaited.
+    pub unnamed: Vec<ConnectionId>,
     /// Sends that the kernel has not completed.
     pub in_flight: BTreeMap<ConnectionId, SendBuffer>,
     /// Clients that take nothing.
@@ -69,11 +78,17 @@ impl Bench {
             to_router: VecDeque::new(),
             to_peers: VecDeque::new(),
             cut: Vec::new(),
+            unnamed: Vec::new(),
             in_flight: BTreeMap::new(),
             stalled: Vec::new(),
             received: BTreeMap::new(),
             next_slot: 0,
         }
+    }
+
+    /// Counts clients together with other shards.
+    pub fn share(&mut self, arrivals: Arc<Arrivals>) {
+        self.shard.share(arrivals);
     }
 
     /// Tells the shard of an event and does what it wants done.
@@ -126,6 +141,7 @@ impl Bench {
         match action {
             Action::ToRouter(message) => self.to_router.push_back(message),
             Action::ToPeer { shard, message } => self.to_peers.push_back((shard, message)),
+            Action::AwaitProxyHeader(connection) => self.unnamed.push(connection),
             Action::Cut(connection) => {
                 self.cut.push(connection);
                 if let Some(buffer) = self.in_flight.remove(&connection) {
@@ -144,10 +160,14 @@ impl Bench {
     }
 
     pub fn accept(&mut self) -> ConnectionId {
+        self.accept_from(None)
+    }
+
+    pub fn accept_from(&mut self, peer: Option<SocketAddr>) -> ConnectionId {
         let slot = Slot(self.next_slot);
         self.next_slot += 1;
         let connection = ConnectionId::new(ShardId(0), 0, slot, 1);
-        self.tell(Event::Accepted { connection, peer: None });
+        self.tell(Event::Accepted { connection, peer });
         connection
     }
 
@@ -158,12 +178,7 @@ impl Bench {
 
     pub fn upgraded(&mut self) -> ConnectionId {
         let connection = self.accept();
-        self.request(
-            connection,
-            "GET /connection/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: \
-             Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Version: 13\r\n\r\n",
-        );
+        self.request(connection, UPGRADE);
         let head = self.received.remove(&connection).unwrap_or_default();
         assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
         connection

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gateway::driver::Inspection;
 use gateway::driver::tls::{HandshakeEnd, RecordFault};
-use gateway::engine::{DropReason, Durations, SubscribeRefusal, TokenFault};
+use gateway::engine::{DropReason, Durations, SubscribeRefusal, TokenFault, UpgradeRefusal};
 use persistence::Counters as Durable;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
@@ -19,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use protocol::client::ErrorCode;
 use protocol::close::CloseReason;
+use protocol::proxies::ProxyFault;
 use router::engine::Counters;
 
 use super::driver::Driver;
@@ -63,6 +64,9 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("connections_accepted", "Connections accepted", |one| one.engine.accepted),
     ("requests_upgraded", "Requests that became WebSockets", |one| one.engine.upgraded),
     ("requests_refused", "Requests refused with a status", |one| one.engine.requests_refused),
+    ("addresses_uncounted", "Clients let in although their address could not be counted", |one| {
+        one.engine.addresses_uncounted
+    }),
     ("requests_served", "Requests handed to the HTTP service", |one| one.engine.requests_served),
     ("sessions_begun", "Sessions begun", |one| one.engine.sessions),
     ("messages_received", "Messages received from clients", |one| one.engine.messages_in),
@@ -194,6 +198,27 @@ impl Shards {
         }
         Ok(())
     }
+
+    /// Over all shards.
+    fn sum(&self, read: &dyn Fn(&Inspection) -> u64) -> u64 {
+        self.inspected.iter().map(|(_, inspection, _)| read(inspection)).sum()
+    }
+
+    /// Who did not get in, by reason.
+    fn at_the_door(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let upgrades = UpgradeRefusal::ALL.iter().map(|reason| {
+            let read = |one: &Inspection| one.engine.upgrades_refused[*reason as usize];
+            (reason.label().to_owned(), self.sum(&read))
+        });
+        let help = "Upgrades refused with 503 and Retry-After";
+        self.by_label(encoder, ("upgrades_refused", help, "reason"), upgrades)?;
+        let proxies = ProxyFault::ALL.iter().map(|fault| {
+            let read = |one: &Inspection| one.engine.proxy_headers_refused[*fault as usize];
+            (fault.label().to_owned(), self.sum(&read))
+        });
+        let help = "Connections closed for the header of a proxy";
+        self.by_label(encoder, ("proxy_headers_refused", help, "reason"), proxies)
+    }
 }
 
 impl Collector for Shards {
@@ -217,14 +242,13 @@ impl Collector for Shards {
         for &(name, help, read) in HISTOGRAMS {
             self.histogram(encoder, (name, help), read)?;
         }
-        let sum = |read: &dyn Fn(&Inspection) -> u64| -> u64 {
-            self.inspected.iter().map(|(_, inspection, _)| read(inspection)).sum()
-        };
+        let sum = |read: &dyn Fn(&Inspection) -> u64| self.sum(read);
         let drops = DropReason::ALL
             .iter()
             .map(|reason| (reason.label().to_owned(), sum(&|one| one.engine.drops.count(*reason))));
         let help = "Publications, joins and leaves that did not reach a client that was there";
         self.by_label(encoder, ("drops", help, "reason"), drops)?;
+        self.at_the_door(encoder)?;
         let refused = SubscribeRefusal::ALL.iter().map(|reason| {
             let read = |one: &Inspection| one.engine.subscribes_refused[*reason as usize];
             (reason.label().to_owned(), sum(&read))

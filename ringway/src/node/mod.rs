@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use gateway::arrivals::Arrivals;
 use gateway::config::GatewayConfig;
 use gateway::driver::Clock;
 use gateway::driver::tls::TlsConfig;
@@ -86,6 +87,8 @@ pub struct Node {
     pub address: SocketAddr,
     /// Its shards, by number.
     pub shards: Vec<ShardHandle>,
+    /// What all its shards count together. To be prepared for new limits before they get them.
+    pub arrivals: Arc<Arrivals>,
     threads: Vec<JoinHandle<()>>,
     /// How each shard ended.
     ended: mpsc::Receiver<io::Result<()>>,
@@ -127,8 +130,12 @@ impl Node {
                 router: Inbox::new(bell.clone()),
             })
             .collect();
+        let connections_max = connections_share(options).saturating_mul(count as u32);
+        let arrivals = Arc::new(Arrivals::new(connections_max, !options.seed));
+        arrivals.prepare(&options.gateway.arrivals);
         let shared = Arc::new(Shared {
             options: options.clone(),
+            arrivals: arrivals.clone(),
             placement: Placement::of_this_process(),
             clock: SystemClock::start(),
             service: Box::new(service),
@@ -159,7 +166,7 @@ impl Node {
                 Err(_) => return Err(StartError("a shard ended while starting".to_owned())),
             }
         }
-        Ok(Self { address, shards, threads, ended })
+        Ok(Self { address, shards, arrivals, threads, ended })
     }
 
     /// Waits until every shard has ended, or one of them with an error: without its partitions
@@ -204,6 +211,7 @@ type MakeService<S> = Box<dyn Fn(ShardId, &ShardHandle) -> S + Send + Sync>;
 
 struct Shared<S> {
     options: NodeOptions,
+    arrivals: Arc<Arrivals>,
     placement: Placement,
     clock: SystemClock,
     service: MakeService<S>,
@@ -294,7 +302,7 @@ fn run_pump<I: Io, S: Service>(
         }
     };
     let service = (shared.service)(shard, &handle);
-    let engine = GatewayShard::new(
+    let mut engine = GatewayShard::new(
         ShardOptions {
             shard,
             shards_count: options.shards_count,
@@ -305,6 +313,7 @@ fn run_pump<I: Io, S: Service>(
         options.verifier.clone(),
         shared.clock.now(),
     );
+    engine.share(shared.arrivals.clone());
     let namespaces = &options.gateway.namespaces;
     let log = options.log.as_ref();
     let now = shared.clock.now();

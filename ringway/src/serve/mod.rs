@@ -101,6 +101,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     announce::started(&settings, &options, node.address, operators.address);
     let reloading = Reloading {
         settings,
+        arrivals: node.arrivals.clone(),
         sources,
         backend,
         shards,

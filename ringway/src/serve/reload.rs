@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gateway::arrivals::Arrivals;
 use gateway::driver::Control;
 use persistence::Persistence;
 use protocol::channels::Namespaces;
@@ -21,6 +22,8 @@ pub(super) struct Reloading {
     pub(super) sources: Sources,
     pub(super) backend: LocalBackend,
     pub(super) shards: Vec<ShardHandle>,
+    /// What all shards count together.
+    pub(super) arrivals: Arc<Arrivals>,
     /// Who may call the API.
     pub(super) access: SharedAccess,
     /// What keeps the data directory, if there is one.
@@ -98,6 +101,7 @@ impl Reloading {
             persistence.set_namespaces(self.settings.gateway.namespaces.clone());
         }
         let config = Arc::new(self.settings.gateway.clone());
+        self.arrivals.prepare(&config.arrivals);
         for shard in &self.shards {
             deliver(&shard.gateway, Control::Config(config.clone())).await;
             if let Some(tls) = &tls {

@@ -7,10 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use gateway::arrivals::ArrivalLimits;
 use gateway::config::{GatewayConfig, Origins, PersonalChannel};
 use gateway::engine::Rate;
 use persistence::JournalIo;
 use protocol::channels::{ChannelOptions, Durability, Namespaces, SlowConsumer};
+use protocol::limits::PREFIXES_MAX;
+use protocol::proxies::Prefixes;
 
 use crate::settings::options::{address as address_of, socket_address};
 use crate::settings::reading::Reading;
@@ -25,7 +28,11 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
     let connection_tokens = keys::build(reading, "client.token", folder);
     let own_tokens = keys::build(reading, "client.subscription_token", folder);
     let api_key = keys::secret(reading, "http_api.key", folder);
-    let origins = origins(reading);
+    let lists = Lists {
+        origins: origins(reading),
+        proxy_protocol: prefixes(reading, "http_server.proxy_protocol"),
+        forwarded_for: prefixes(reading, "http_server.forwarded_for"),
+    };
     let tls = tls::build(reading, folder);
     let values = &reading.values;
     let global = &values.global;
@@ -39,7 +46,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
         tls,
         metrics: global.text_if_any("metrics.address").and_then(|a| socket_address(&a)),
         log_level: log_level(&global.text("log.level")),
-        gateway: gateway_config(values, origins),
+        gateway: gateway_config(values, lists),
         connection_tokens,
         subscription_tokens,
         api: ApiSettings {
@@ -101,7 +108,14 @@ fn io_choice(name: &str) -> IoChoice {
     }
 }
 
-fn gateway_config(values: &Values, origins: Origins) -> GatewayConfig {
+/// What is made of texts that may be wrong.
+struct Lists {
+    origins: Origins,
+    proxy_protocol: Prefixes,
+    forwarded_for: Prefixes,
+}
+
+fn gateway_config(values: &Values, lists: Lists) -> GatewayConfig {
     let global = &values.global;
     let personal = "client.subscribe_to_user_personal_channel";
     let has_personal_channel = global.flag(&format!("{personal}.enabled"));
@@ -124,7 +138,10 @@ fn gateway_config(values: &Values, origins: Origins) -> GatewayConfig {
         personal_channel: has_personal_channel.then(|| PersonalChannel {
             namespace: global.text(&format!("{personal}.personal_channel_namespace")),
         }),
-        origins,
+        arrivals: arrival_limits(global),
+        origins: lists.origins,
+        proxy_protocol: lists.proxy_protocol,
+        forwarded_for: lists.forwarded_for,
         history_publications_max: global.integer("client.history_max_publication_limit"),
         recovery_publications_max: global.integer("client.recovery_max_publication_limit"),
         websocket: !global.flag("websocket.disabled"),
@@ -132,6 +149,20 @@ fn gateway_config(values: &Values, origins: Origins) -> GatewayConfig {
         websocket_echo: global.flag("debug.websocket_echo"),
         hsts_max_age: tls::hsts_max_age(global),
         node_name: global.text("node.name").into(),
+    }
+}
+
+fn arrival_limits(global: &Table) -> ArrivalLimits {
+    let per_second = |path: &str| {
+        let count: u32 = global.integer(path);
+        (count > 0).then(|| Rate::new(count, count))
+    };
+    ArrivalLimits {
+        rate: per_second("client.connection_rate_limit"),
+        address_connections_max: global.integer("client.address_connection_limit"),
+        address_rate: per_second("client.address_connection_rate"),
+        ipv4_prefix_bits: global.integer("client.address_ipv4_prefix_length"),
+        ipv6_prefix_bits: global.integer("client.address_ipv6_prefix_length"),
     }
 }
 
@@ -210,6 +241,24 @@ fn origins(reading: &mut Reading) -> Origins {
     Origins::Listed(origins)
 }
 
+fn prefixes(reading: &mut Reading, path: &str) -> Prefixes {
+    let listed = reading.values.global.texts(path);
+    let place = reading.values.global.place(path);
+    if listed.len() > PREFIXES_MAX {
+        let sentence = format!("has {} prefixes; at most {PREFIXES_MAX} are read", listed.len());
+        reading.problem(&place, path, sentence);
+        return Prefixes::default();
+    }
+    let mut prefixes = Vec::new();
+    for text in listed {
+        match Prefixes::parse(&text) {
+            Ok(prefix) => prefixes.push(prefix),
+            Err(fault) => reading.problem(&place, path, format!("{text:?} {fault}")),
+        }
+    }
+    Prefixes::new(prefixes)
+}
+
 fn origin_fault(origin: &str) -> Option<&'static str> {
     if origin.contains('*') {
         return Some("is a pattern, and those are not served; list each origin, or \"*\" for all");
@@ -225,6 +274,8 @@ fn origin_fault(origin: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::document::{Format, Value};
+    use crate::settings::reading::Speaker;
 
     #[test]
     fn the_table_and_the_gateway_agree_on_defaults() {
@@ -236,6 +287,23 @@ mod tests {
         assert_eq!(settings.listen, ([0, 0, 0, 0], 8000).into());
         assert_eq!(settings.metrics, Some(([127, 0, 0, 1], 9000).into()));
         assert_eq!(settings.partitions, 64);
+    }
+
+    #[test]
+    fn what_is_no_prefix_is_reported() {
+        let mut reading = Reading::new(false);
+        let text = "http_server: {proxy_protocol: ['10.0.0.0/8', 'proxy.example', '10.1.0.0/8'], \
+                    forwarded_for: ['::1']}";
+        let node = Format::Yaml.read(text).unwrap();
+        let Value::Table(entries) = &node.value else { unreachable!("a document is a table") };
+        reading.read_table(&Speaker::File("f".into()), "", entries);
+        let gateway = build(&mut reading, Path::new(""), false).gateway;
+        let problems: Vec<_> = reading.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("http_server.proxy_protocol: \"proxy.example\" is neither"));
+        assert!(problems[1].ends_with("write \"10.0.0.0/8\""), "{problems:?}");
+        assert!(gateway.proxy_protocol.contains([10, 9, 9, 9].into()));
+        assert!(gateway.forwarded_for.contains("::1".parse().unwrap()));
     }
 
     #[test]

@@ -67,6 +67,22 @@ const SERVER: &[OptionRow] = &[
         "The client port. Zero: any free one.",
     )
     .restart(),
+    OptionRow::new(
+        "http_server.proxy_protocol",
+        Kind::Texts,
+        "",
+        "Prefixes of proxies (`10.0.0.0/8`, `192.0.2.7`) that must send a header of the PROXY \
+         protocol, version 2, before anything else; the address in it is the client's.",
+    )
+    .ours(),
+    OptionRow::new(
+        "http_server.forwarded_for",
+        Kind::Texts,
+        "",
+        "Prefixes of proxies whose X-Forwarded-For is believed: its right-most address that is not \
+         listed here is the client's.",
+    )
+    .ours(),
     OptionRow::unsupported("http_server.internal_address", INTERNAL),
     OptionRow::unsupported("http_server.internal_port", INTERNAL),
     OptionRow::unsupported("http_server.tls_autocert", AUTOCERT),
@@ -142,6 +158,40 @@ const CLIENT: &[OptionRow] = &[
          is 64 times that limit on each shard (once, on the portable driver).",
     )
     .restart(),
+    count(
+        "client.connection_rate_limit",
+        "0",
+        "New WebSockets per second of this process, and at once. Further ones are refused with 503 \
+         and Retry-After. Zero: no limit.",
+    ),
+    count(
+        "client.address_connection_limit",
+        "0",
+        "Most WebSockets of one address; 503 as above. Counted from the moment it is set. Zero: no \
+         limit. With it, or the next one, addresses take 49 to 98 bytes for each connection that \
+         there may be, 392 KiB at least and 24.5 MiB at most.",
+    )
+    .ours(),
+    count(
+        "client.address_connection_rate",
+        "0",
+        "New WebSockets per second of one address, and at once; 503 as above. Zero: no limit.",
+    )
+    .ours(),
+    OptionRow::new(
+        "client.address_ipv4_prefix_length",
+        Kind::integer(8, 32, "bits"),
+        "32",
+        "IPv4 addresses that begin alike in so many bits count as one.",
+    )
+    .ours(),
+    OptionRow::new(
+        "client.address_ipv6_prefix_length",
+        Kind::integer(16, 64, "bits"),
+        "64",
+        "The same for IPv6, where a host has a whole /64 to choose from.",
+    )
+    .ours(),
     count("client.user_connection_limit", "0", "Most connections of one user. Zero: no limit."),
     OptionRow::new(
         "client.history_max_publication_limit",
@@ -187,10 +237,6 @@ const CLIENT: &[OptionRow] = &[
     OptionRow::ignored("client.presence_update_interval", "presence is kept by the connection"),
     OptionRow::ignored("client.channel_position_check_delay", "positions are always checked"),
     OptionRow::ignored("client.channel_position_max_time_lag", "positions are always checked"),
-    OptionRow::unsupported(
-        "client.connection_rate_limit",
-        "new connections are not limited per second; limit them in the firewall",
-    ),
     OptionRow::unsupported("client.connect_include_server_time", "the reply carries no time"),
     OptionRow::unsupported(
         "client.user_id_http_header",
