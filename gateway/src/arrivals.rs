@@ -4,7 +4,7 @@
 //! of them. It is asked once for each upgrade, only where a limit is set, and nobody waits for
 //! anybody (docs/decisions/0011).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
 
 use protocol::time::Moment;
@@ -55,7 +55,14 @@ impl ArrivalLimits {
     /// What is counted for an address, never zero. IPv4 addresses have keys that as prefixes of
     /// IPv6 lie in 0000::/8, which RFC 4291 (2.4) keeps from clients, as has `::/64`.
     fn key_of(&self, address: IpAddr) -> u64 {
-        match address.to_canonical() {
+        let address = match address.to_canonical() {
+            // RFC 6052, 2.1: clients of IPv4 behind a translator.
+            IpAddr::V6(v6) if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => {
+                IpAddr::V4(Ipv4Addr::from_bits(u128::from(v6) as u32))
+            }
+            address => address,
+        };
+        match address {
             IpAddr::V4(v4) => {
                 let beyond = 32 - u32::from(self.ipv4_prefix_bits.clamp(1, 32));
                 1 << 32 | u64::from(u32::from(v4) >> beyond << beyond)
@@ -91,6 +98,8 @@ pub(crate) struct Admitted {
 /// A client may not come now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
+    /// The shard has no room.
+    Connections,
     /// Too many new connections of the process; the next one in so many nanoseconds.
     Rate(u64),
     /// Its address has as many connections as it may.
@@ -115,21 +124,31 @@ impl Arrivals {
         }
     }
 
-    /// A client wants to come from `address`. Its own limits are asked first: who floods from one
-    /// address uses up what that address may have, and not what all others share.
+    /// A client wants to come from `address`, to a shard that has room or not. Its own limits are
+    /// asked first: who floods from one address uses up what that address may have, and not what all
+    /// others share. Who is refused for the sake of all has used up nothing of its own.
     pub(crate) fn admit(
         &self,
         address: Option<IpAddr>,
         limits: &ArrivalLimits,
+        has_room: bool,
         now: Moment,
     ) -> Result<Admitted, Excess> {
         let now_ns = now.as_nanos();
-        let admitted = self.admit_address(address, limits, now_ns)?;
-        if let Some(rate) = limits.rate
-            && let Err(wait_ns) = self.process.admit(pace_of(rate), now_ns)
-        {
-            admitted.claim.into_iter().for_each(|claim| self.release(claim));
-            return Err(Excess::Rate(wait_ns));
+        let mut admitted = self.admit_address(address, limits, now_ns)?;
+        let excess = match limits.rate {
+            _ if !has_room => Some(Excess::Connections),
+            Some(rate) => self.process.admit(pace_of(rate), now_ns).err().map(Excess::Rate),
+            None => None,
+        };
+        if let Some(excess) = excess {
+            if let Some(claim) = admitted.claim {
+                self.addresses().withdraw(claim, limits.address_rate.map(pace_of));
+            }
+            return Err(excess);
+        }
+        if limits.address_connections_max == 0 {
+            admitted.claim.take().into_iter().for_each(|claim| self.release(claim));
         }
         Ok(admitted)
     }
@@ -147,7 +166,11 @@ impl Arrivals {
         let (Some(address), Some(addresses)) = (address, self.addresses.get()) else {
             return Ok(uncounted);
         };
-        let claims_max = limits.address_connections_max;
+        // Held until it is known whether the process has room, even if none is to be kept.
+        let claims_max = match limits.address_connections_max {
+            0 => u32::MAX,
+            limit => limit,
+        };
         let allowance = Allowance { claims_max, pace: limits.address_rate.map(pace_of) };
         match addresses.claim(limits.key_of(address), allowance, now_ns) {
             Ok(claim) => Ok(Admitted { claim, is_uncounted: false }),
@@ -160,7 +183,11 @@ impl Arrivals {
 
     /// A client is gone.
     pub(crate) fn release(&self, claim: Claim) {
-        self.addresses.get().expect("a claim comes from the table").release(claim);
+        self.addresses().release(claim);
+    }
+
+    fn addresses(&self) -> &Claims {
+        self.addresses.get().expect("a claim comes from the table")
     }
 }
 
@@ -186,6 +213,7 @@ mod tests {
         assert_ne!(key("2001:db8:0:1::1"), key("2001:db8:0:2::1"));
         assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(key("192.0.2.1"), key("64:ff9b::192.0.2.1"));
         for (one, other) in [("0.0.0.0", "::1"), ("::1", "0.0.0.1"), ("0.0.0.1", "255.0.0.0")] {
             assert!(key(one) != 0 && key(one) != key(other), "{one} {other}");
         }
@@ -204,24 +232,51 @@ mod tests {
         arrivals.prepare(&limits);
         let mut claims = Vec::new();
         for _ in 0..1000 {
-            let admitted = arrivals.admit(Some(ip("192.0.2.1")), &limits, NOW);
+            let admitted = arrivals.admit(Some(ip("192.0.2.1")), &limits, true, NOW);
             claims.extend(admitted.ok().and_then(|admitted| admitted.claim));
         }
         assert_eq!(claims.len(), 2);
         for host in 2..10 {
             let address = IpAddr::from([192, 0, 2, host]);
-            let admitted = arrivals.admit(Some(address), &limits, NOW).expect("there is room");
+            let admitted =
+                arrivals.admit(Some(address), &limits, true, NOW).expect("there is room");
             claims.extend(admitted.claim);
         }
         let wait_ns = 100_000_000;
-        let excess = arrivals.admit(Some(ip("192.0.2.99")), &limits, NOW).unwrap_err();
+        let excess = arrivals.admit(Some(ip("192.0.2.99")), &limits, true, NOW).unwrap_err();
         assert_eq!(excess, Excess::Rate(wait_ns));
         claims.into_iter().for_each(|claim| arrivals.release(claim));
         // Whom the process refused holds nothing.
         let only_addresses = ArrivalLimits { rate: None, ..limits };
         for _ in 0..2 {
-            let admitted = arrivals.admit(Some(ip("192.0.2.99")), &only_addresses, NOW);
+            let admitted = arrivals.admit(Some(ip("192.0.2.99")), &only_addresses, true, NOW);
             assert!(admitted.expect("there is room").claim.is_some());
+        }
+    }
+
+    #[test]
+    fn whom_all_others_keep_out_has_used_up_nothing() {
+        let (own, all) = (Some(Rate::new(2, 2)), Some(Rate::new(1, 1)));
+        for address_connections_max in [0, 5] {
+            let open = ArrivalLimits { address_connections_max, ..ArrivalLimits::default() };
+            let limits = ArrivalLimits { rate: all, address_rate: own, ..open };
+            let arrivals = Arrivals::new(1000, 7);
+            arrivals.prepare(&limits);
+            let come = |address: &str, limits: &ArrivalLimits, has_room| {
+                arrivals.admit(Some(ip(address)), limits, has_room, NOW)
+            };
+            let first = come("192.0.2.1", &limits, true).expect("the first");
+            for _ in 0..10 {
+                assert!(matches!(come("192.0.2.2", &limits, true), Err(Excess::Rate(_))));
+                assert_eq!(come("192.0.2.2", &limits, false), Err(Excess::Connections));
+            }
+            let alone = ArrivalLimits { rate: None, ..limits };
+            let mut claims: Vec<_> = first.claim.into_iter().collect();
+            for _ in 0..2 {
+                claims.extend(come("192.0.2.2", &alone, true).expect("its own rate").claim);
+            }
+            assert!(matches!(come("192.0.2.2", &alone, true), Err(Excess::AddressRate(_))));
+            claims.into_iter().for_each(|claim| arrivals.release(claim));
         }
     }
 
@@ -232,7 +287,10 @@ mod tests {
         arrivals.prepare(&limits);
         let uncounted = (0..2 * ADDRESSES_MIN).filter(|number| {
             let address = IpAddr::from(number.to_be_bytes());
-            arrivals.admit(Some(address), &limits, NOW).expect("none comes twice").is_uncounted
+            arrivals
+                .admit(Some(address), &limits, true, NOW)
+                .expect("none comes twice")
+                .is_uncounted
         });
         assert!((ADDRESSES_MIN..2 * ADDRESSES_MIN).contains(&(uncounted.count() as u32)));
     }
@@ -242,8 +300,8 @@ mod tests {
         let limits = ArrivalLimits { address_connections_max: 1, ..ArrivalLimits::default() };
         let arrivals = Arrivals::new(1000, 7);
         let uncounted = Admitted { claim: None, is_uncounted: true };
-        assert_eq!(arrivals.admit(Some(ip("::1")), &limits, NOW).as_ref(), Ok(&uncounted));
+        assert_eq!(arrivals.admit(Some(ip("::1")), &limits, true, NOW).as_ref(), Ok(&uncounted));
         arrivals.prepare(&limits);
-        assert_eq!(arrivals.admit(None, &limits, NOW), Ok(uncounted));
+        assert_eq!(arrivals.admit(None, &limits, true, NOW), Ok(uncounted));
     }
 }

@@ -117,6 +117,7 @@ fn every_way_to_end_gives_the_place_back() {
         }
         assert!(bench.cut.contains(&connection), "round {round}");
     }
+    assert!(is_in(&come(&mut bench, "192.0.2.1:5").1), "behind the last round");
 }
 
 #[test]

@@ -361,3 +361,21 @@ fn without_history_nothing_is_kept() {
     let history = Request::History(Box::default());
     assert_eq!(bench.ask(history).unwrap_err(), ErrorCode::NotAvailable);
 }
+
+#[test]
+fn bytes_that_leave_a_window_are_counted_out() {
+    let ask_history = |bench: &mut Bench| {
+        let request = HistoryRequest { limit: 1, ..HistoryRequest::default() };
+        let _ = bench.ask(Request::History(Box::new(request)));
+    };
+    let subscribe = |bench: &mut Bench| drop(bench.subscribe(HERE, 1, None));
+    for looks in [&ask_history as &dyn Fn(&mut Bench), &subscribe] {
+        let mut bench = Bench::new(options());
+        (0..3).for_each(|_| drop(bench.publish(None)));
+        assert_eq!(bench.partition.counters().window_bytes, 3);
+        bench.now.moment = bench.now.moment + Duration::from_secs(61);
+        bench.now.unix_ms += 61_000;
+        looks(&mut bench);
+        assert_eq!(bench.partition.counters().window_bytes, 0, "all of it is too old");
+    }
+}

@@ -105,6 +105,12 @@ impl Meter {
         }
     }
 
+    /// Takes an arrival back that was counted.
+    fn take_back(&self, pace: Pace) {
+        // It added this much, and others only added since, or took back what they had added.
+        self.theoretical_arrival_ns.fetch_sub(pace.interval_ns, Ordering::Relaxed);
+    }
+
     /// Would a first arrival be treated as this next one?
     fn has_forgotten(&self, now_ns: u64) -> bool {
         self.theoretical_arrival_ns.load(Ordering::Relaxed) <= now_ns
@@ -183,6 +189,17 @@ impl<const PLACES: usize> Claims<PLACES> {
     pub fn release(&self, claim: Claim) {
         let number = claim.0.get() as usize - 1;
         self.buckets[number / PLACES].places[number % PLACES].give_back();
+    }
+
+    /// Gives a claim back as if it had not been made: neither held nor, if it was made with a `pace`,
+    /// an arrival.
+    pub fn withdraw(&self, claim: Claim, pace: Option<Pace>) {
+        let number = claim.0.get() as usize - 1;
+        let place = &self.buckets[number / PLACES].places[number % PLACES];
+        if let Some(pace) = pace {
+            place.meter.take_back(pace);
+        }
+        place.give_back();
     }
 
     fn bucket_of(&self, key: u64) -> usize {

@@ -289,6 +289,32 @@ def flooded(rig):
             f"at most {1000 * max(busy):.0f} ms")
 
 
+def lingerers(rig):
+    """One address keeps its refused connections open, and others that say nothing: the limit of the
+    process counts neither, so that everybody else finds room."""
+    server = server_of(rig, "lingerers", {"connection_limit": 20, "address_connection_limit": 1},
+                       shards=1)
+    kept = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
+    try:
+        crowd_of_one, stop = [], time.monotonic() + 2
+        refused = visitors = 0
+        while time.monotonic() < stop:
+            status, _, connection = come(server, "127.0.0.66")
+            crowd_of_one.append(connection)
+            refused += status == 503
+            status, _, connection = come(server, f"127.0.0.{100 + visitors % 100}")
+            check(status == 101, "a visitor from elsewhere", visitors, status)
+            connection.close()
+            visitors += 1
+            time.sleep(0.005)
+        check(refused > 50, refused)
+        check(metric(server, "upgrades_refused", "connection_limit") == 0)
+    finally:
+        for connection in [*kept, *crowd_of_one]:
+            connection.close()
+    return f"{refused} refused connections kept open, {visitors} visitors let in"
+
+
 def visits(server, seconds):
     """How long each of a sequence of new clients waits for its session."""
     took = []
@@ -317,3 +343,4 @@ def rows():
     yield "no descriptors left", no_descriptors
     yield "who is refused goes soon", refused_go_soon
     yield "a flood from one address", flooded
+    yield "refused ones that stay take no room", lingerers

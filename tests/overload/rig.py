@@ -127,6 +127,8 @@ def metric(server, name, label=""):
     address = f"http://127.0.0.1:{server.metrics_port}/metrics"
     with urllib.request.urlopen(address, timeout=5) as answer:
         lines = answer.read().decode().splitlines()
+    if not any(line.startswith(f"# TYPE ringway_{name} ") for line in lines):
+        raise KeyError(f"there is no metric {name}")
     wanted = f"ringway_{name}_total{{" if not label else f'ringway_{name}_total{{reason="{label}"}}'
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(wanted))
 

@@ -126,6 +126,7 @@ impl GatewayShard {
         now: Now,
     ) {
         self.counters.upgraded += 1;
+        self.connections.upgrade(id);
         self.settle_peer(id);
         self.scratch.clear();
         write_switching_protocols(&upgrade.accept, subprotocol, &mut self.scratch);

@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     pub(crate) peer_ended: bool,
     /// Encrypted.
     pub(crate) is_secure: bool,
+    /// A WebSocket, or one that was.
+    is_upgraded: bool,
     /// Overflowed while a fan-out was under way; closed behind it.
     pub(crate) overflowed: bool,
 }
@@ -62,6 +64,8 @@ pub(crate) struct Connections {
     pub(crate) overflowed: Vec<u32>,
     pub(crate) outbox_bytes_max: u32,
     pub(crate) open_count: u32,
+    /// Of those, the ones that became WebSockets.
+    pub(crate) upgraded_count: u32,
     /// Bytes in all outboxes.
     pub(crate) outbox_bytes: u64,
 }
@@ -98,10 +102,20 @@ impl Connections {
     pub(crate) fn free(&mut self, id: ConnectionId) {
         if let Some(connection) = self.find(id) {
             let bytes = connection.bytes();
-            let is_dirty = connection.is_dirty;
+            let (is_dirty, was_upgraded) = (connection.is_dirty, connection.is_upgraded);
             *connection = Connection { is_dirty, ..Connection::default() };
             self.open_count -= 1;
+            self.upgraded_count -= u32::from(was_upgraded);
             self.outbox_bytes -= u64::from(bytes);
+        }
+    }
+
+    /// The connection becomes a WebSocket.
+    pub(crate) fn upgrade(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.find(id)
+            && !std::mem::replace(&mut connection.is_upgraded, true)
+        {
+            self.upgraded_count += 1;
         }
     }
 

@@ -4,7 +4,7 @@
 //! nothing, and no byte of a connection.
 //! Invariant: a claim is held by one open connection, and given back when that is gone.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -145,20 +145,28 @@ impl GatewayShard {
 
     /// Is there room for a further client? It is counted if there is.
     pub(super) fn make_room(&mut self, id: ConnectionId, now: Now) -> Result<(), Refusal> {
-        if self.connections.open_count > self.options.connections_max {
-            return Err(self.shed(id, UpgradeRefusal::ConnectionLimit, 0));
-        }
+        // Whoever is refused, or says nothing, takes no room from those who come in.
+        let has_room = self.connections.upgraded_count < self.options.connections_max;
         let limits = self.config.arrivals;
         if limits.is_open() {
-            return Ok(());
+            if has_room {
+                return Ok(());
+            }
+            return Err(self.shed(id, UpgradeRefusal::ConnectionLimit, 0));
         }
-        let address = self.peer_of(id).map(|peer| peer.ip());
-        match self.arrivals.admit(address, &limits, now.moment) {
+        // A proxy that does not say for whom it asks stands for many.
+        let peer = self.peer_of(id).map(|peer| peer.ip());
+        let config = &self.config;
+        let is_proxy =
+            |ip: &IpAddr| config.forwarded_for.contains(*ip) || config.proxy_protocol.contains(*ip);
+        let address = peer.filter(|ip| !is_proxy(ip));
+        match self.arrivals.admit(address, &limits, has_room, now.moment) {
             Ok(admitted) => {
                 self.counters.addresses_uncounted += u64::from(admitted.is_uncounted);
                 self.entrance.hold(id, admitted.claim);
                 Ok(())
             }
+            Err(Excess::Connections) => Err(self.shed(id, UpgradeRefusal::ConnectionLimit, 0)),
             Err(Excess::Rate(wait_ns)) => {
                 Err(self.shed(id, UpgradeRefusal::ConnectionRate, wait_ns))
             }

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Addresses that are listed by their prefixes. Empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +40,9 @@ impl fmt::Display for PrefixFault {
     }
 }
 
+/// Leading bits of `::ffff:0:0/96`, where IPv4 is mapped into IPv6 (RFC 4291, 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
 impl Prefixes {
     /// A list of what [`Prefixes::parse`] made.
     pub fn new(listed: impl IntoIterator<Item = IpNet>) -> Self {
@@ -55,7 +58,14 @@ impl Prefixes {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(IpNet::from(address.to_canonical()));
         }
-        let net: IpNet = text.parse().map_err(|_| PrefixFault::Form)?;
+        let mut net: IpNet = text.parse().map_err(|_| PrefixFault::Form)?;
+        if let IpNet::V6(v6) = net
+            && v6.prefix_len() >= MAPPED_BITS
+            && let IpAddr::V4(v4) = IpAddr::V6(v6.addr()).to_canonical()
+        {
+            let bits = v6.prefix_len() - MAPPED_BITS;
+            net = Ipv4Net::new(v4, bits).map_err(|_| PrefixFault::Form)?.into();
+        }
         if net.prefix_len() == 0 {
             return Err(PrefixFault::Everything);
         }
@@ -99,6 +109,7 @@ mod tests {
         }
         assert!(!Prefixes::default().contains("10.0.0.1".parse().unwrap()));
         assert_eq!(list(&["::ffff:10.0.0.1"]), list(&["10.0.0.1"]));
+        assert_eq!(list(&["::ffff:10.0.0.0/104"]), list(&["10.0.0.0/8"]));
     }
 
     #[test]

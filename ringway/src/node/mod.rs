@@ -60,6 +60,9 @@ pub struct NodeOptions {
     pub verifier: Arc<dyn TokenVerifier>,
     /// Random, different at every start.
     pub seed: u64,
+    /// For the table of addresses: random, and told to nobody, so that nobody can choose addresses
+    /// that meet in it.
+    pub addresses_seed: u64,
     /// Where durable changes go; `None`: no channel is durable.
     pub log: Option<Arc<LogSource>>,
 }
@@ -131,7 +134,7 @@ impl Node {
             })
             .collect();
         let connections_max = connections_share(options).saturating_mul(count as u32);
-        let arrivals = Arc::new(Arrivals::new(connections_max, !options.seed));
+        let arrivals = Arc::new(Arrivals::new(connections_max, options.addresses_seed));
         arrivals.prepare(&options.gateway.arrivals);
         let shared = Arc::new(Shared {
             options: options.clone(),

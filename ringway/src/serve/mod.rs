@@ -81,7 +81,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
         let _ = keys_wanted.try_send(key_id);
     };
     let node = Node::start(&options, service, load_keys).map_err(|error| error.to_string())?;
-    let uid = format!("{:016x}", options.seed);
+    let uid = format!("{:016x}", random_seed()?);
     let name = settings.gateway.node_name.to_string();
     let namespaces = settings.gateway.namespaces.clone();
     let shards = node.shards.clone();
@@ -177,6 +177,7 @@ fn node_options(
         tls: None,
         verifier,
         seed: random_seed()?,
+        addresses_seed: random_seed()?,
         log: None,
     })
 }

@@ -380,9 +380,10 @@ impl Partition {
             }
             Change::HistoryRemoved(offset) => {
                 let channel = self.channel_at(index);
-                channel.window.remove_up_to(offset);
+                let removed = channel.window.remove_up_to(offset);
                 let durable = channel.durable.as_mut().expect("it has entries");
                 durable.removed_offset = durable.removed_offset.max(offset);
+                self.counters.window_bytes = self.counters.window_bytes.saturating_sub(removed);
                 Answer::Done
             }
         };

@@ -45,9 +45,11 @@ impl Window {
         self.forget_if_empty();
     }
 
-    /// Forgets what is older than `history_ttl`, and what no longer fits smaller bounds.
-    pub(super) fn trim(&mut self, options: &ChannelOptions, bounds: Bounds, unix_ms: u64) {
-        let Some(window) = &mut self.0 else { return };
+    /// Forgets what is older than `history_ttl`, and what no longer fits smaller bounds. Returns the
+    /// bytes of that.
+    pub(super) fn trim(&mut self, options: &ChannelOptions, bounds: Bounds, unix_ms: u64) -> u64 {
+        let before = self.bytes();
+        let Some(window) = &mut self.0 else { return 0 };
         let ttl_ms = u64::try_from(options.history_ttl.as_millis()).unwrap_or(u64::MAX);
         while let Some(oldest) = window.in_order.front() {
             let too_old = oldest.time_ms.saturating_add(ttl_ms) <= unix_ms;
@@ -58,6 +60,7 @@ impl Window {
             window.pop_oldest();
         }
         self.forget_if_empty();
+        (before - self.bytes()) as u64
     }
 
     pub(super) fn clear(&mut self) {
@@ -72,13 +75,15 @@ impl Window {
         self.0.as_ref().map_or(0, |window| window.bytes)
     }
 
-    /// Forgets everything up to `offset`.
-    pub(super) fn remove_up_to(&mut self, offset: u64) {
-        let Some(window) = &mut self.0 else { return };
+    /// Forgets everything up to `offset`. Returns the bytes of that.
+    pub(super) fn remove_up_to(&mut self, offset: u64) -> u64 {
+        let before = self.bytes();
+        let Some(window) = &mut self.0 else { return 0 };
         while window.in_order.front().is_some_and(|oldest| oldest.offset <= offset) {
             window.pop_oldest();
         }
         self.forget_if_empty();
+        (before - self.bytes()) as u64
     }
 
     fn forget_if_empty(&mut self) {

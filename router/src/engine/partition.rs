@@ -327,7 +327,7 @@ impl Partition {
         match options {
             Some(options) => {
                 let bounds = bounds(options, channel.durable.as_deref());
-                channel.window.trim(options, bounds, now.unix_ms);
+                let _ = channel.window.trim(options, bounds, now.unix_ms);
             }
             None if channel.durable.is_none() => channel.window.clear(),
             None => {}
@@ -445,7 +445,9 @@ impl Partition {
         let mut recovered = None;
         if options.has_history() {
             let bounds = bounds(options, channel.durable.as_deref());
-            channel.window.trim(options, bounds, now.unix_ms);
+            let trimmed = channel.window.trim(options, bounds, now.unix_ms);
+            self.counters.window_bytes = self.counters.window_bytes.saturating_sub(trimmed);
+            let channel = self.find(&name).expect("found or made above");
             if let Some(since) = &request.recover {
                 recovered = match missing(channel, since, recovery_max) {
                     Missing::Complete(publications) => Some(publications),

@@ -101,14 +101,13 @@ impl Partition {
         }
         let channel = self.find_or_make(name, true, now)?;
         let bounds = bounds(options, channel.durable.as_deref());
-        channel.window.trim(options, bounds, now.unix_ms);
-        if let Some(since) = &request.since
-            && !since.epoch.is_empty()
-            && since.epoch != channel.position.epoch
-        {
-            return Err(ErrorCode::UnrecoverablePosition);
-        }
-        Ok(())
+        let trimmed = channel.window.trim(options, bounds, now.unix_ms);
+        let is_of_another_epoch = request
+            .since
+            .as_ref()
+            .is_some_and(|since| !since.epoch.is_empty() && since.epoch != channel.position.epoch);
+        self.counters.window_bytes = self.counters.window_bytes.saturating_sub(trimmed);
+        if is_of_another_epoch { Err(ErrorCode::UnrecoverablePosition) } else { Ok(()) }
     }
 
     fn fetch(&mut self, question: Question, since: Position) {

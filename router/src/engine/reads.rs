@@ -378,7 +378,7 @@ impl Partition {
             publications.last().is_some_and(|last| last.offset == channel.position.offset);
         if reaches {
             publications.into_iter().for_each(|one| channel.window.push(one, bounds));
-            channel.window.trim(options, bounds, now.unix_ms);
+            let _ = channel.window.trim(options, bounds, now.unix_ms);
         }
         self.counters.window_bytes += self.channel_at(index).window.bytes() as u64;
         self.counters.channels_loaded += 1;

@@ -72,7 +72,8 @@ const SERVER: &[OptionRow] = &[
         Kind::Texts,
         "",
         "Prefixes of proxies (`10.0.0.0/8`, `192.0.2.7`) that must send a header of the PROXY \
-         protocol, version 2, before anything else; the address in it is the client's.",
+         protocol, version 2, before anything else; the address in it is the client's. Clients \
+         whose proxy gives none are not counted by address.",
     )
     .ours(),
     OptionRow::new(
@@ -80,7 +81,7 @@ const SERVER: &[OptionRow] = &[
         Kind::Texts,
         "",
         "Prefixes of proxies whose X-Forwarded-For is believed: its right-most address that is not \
-         listed here is the client's.",
+         listed here is the client's. Clients whose proxy gives none are not counted by address.",
     )
     .ours(),
     OptionRow::unsupported("http_server.internal_address", INTERNAL),
@@ -154,8 +155,10 @@ const CLIENT: &[OptionRow] = &[
     count(
         "client.connection_limit",
         "0",
-        "Most connections of this process. Zero: as many as RLIMIT_NOFILE lets its rings hold, which \
-         is 64 times that limit on each shard (once, on the portable driver).",
+        "Most WebSockets of this process, divided evenly among its shards, to which the kernel \
+         spreads clients: a shard may be full a little before the process is. Further ones are refused \
+         with 503 and Retry-After. Zero: as many as RLIMIT_NOFILE lets its rings hold, which is about \
+         64 times that limit on each shard (once, on the portable driver).",
     )
     .restart(),
     count(
