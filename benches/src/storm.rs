@@ -1,4 +1,5 @@
-//! Everybody is dropped at once and comes back: how long that takes, and whether anything is missed.
+//! Everybody is dropped at once and comes back: how long that takes, and whether anything is
+//! missed.
 
 use std::io::{self, BufRead as _};
 use std::net::{IpAddr, Ipv4Addr};

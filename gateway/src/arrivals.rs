@@ -125,8 +125,8 @@ impl Arrivals {
     }
 
     /// A client wants to come from `address`, to a shard that has room or not. Its own limits are
-    /// asked first: who floods from one address uses up what that address may have, and not what all
-    /// others share. Who is refused for the sake of all has used up nothing of its own.
+    /// asked first: who floods from one address uses up what that address may have, and not what
+    /// all others share. Who is refused for the sake of all has used up nothing of its own.
     pub(crate) fn admit(
         &self,
         address: Option<IpAddr>,

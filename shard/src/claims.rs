@@ -191,8 +191,8 @@ impl<const PLACES: usize> Claims<PLACES> {
         self.buckets[number / PLACES].places[number % PLACES].give_back();
     }
 
-    /// Gives a claim back as if it had not been made: neither held nor, if it was made with a `pace`,
-    /// an arrival.
+    /// Gives a claim back as if it had not been made: neither held nor, if it was made with a
+    /// `pace`, an arrival.
     pub fn withdraw(&self, claim: Claim, pace: Option<Pace>) {
         let number = claim.0.get() as usize - 1;
         let place = &self.buckets[number / PLACES].places[number % PLACES];

@@ -45,8 +45,8 @@ impl Window {
         self.forget_if_empty();
     }
 
-    /// Forgets what is older than `history_ttl`, and what no longer fits smaller bounds. Returns the
-    /// bytes of that.
+    /// Forgets what is older than `history_ttl`, and what no longer fits smaller bounds. Returns
+    /// the bytes of that.
     pub(super) fn trim(&mut self, options: &ChannelOptions, bounds: Bounds, unix_ms: u64) -> u64 {
         let before = self.bytes();
         let Some(window) = &mut self.0 else { return 0 };

@@ -156,9 +156,9 @@ const CLIENT: &[OptionRow] = &[
         "client.connection_limit",
         "0",
         "Most WebSockets of this process, divided evenly among its shards, to which the kernel \
-         spreads clients: a shard may be full a little before the process is. Further ones are refused \
-         with 503 and Retry-After. Zero: as many as RLIMIT_NOFILE lets its rings hold, which is about \
-         64 times that limit on each shard (once, on the portable driver).",
+         spreads clients: a shard may be full a little before the process is. Further ones are \
+         refused with 503 and Retry-After. Zero: as many as RLIMIT_NOFILE lets its rings hold, \
+         which is about 64 times that limit on each shard (once, on the portable driver).",
     )
     .restart(),
     count(
