@@ -193,7 +193,7 @@ export const cases = {
       return asked === 1 ? new Promise(() => {}) : Promise.resolve(make(60));
     };
     const client = await clients.as('ann');
-    const subscription = await clients.subscribed(client, channel, { token: make(1), getToken });
+    const subscription = await clients.subscribed(client, channel, { token: make(2), getToken });
     assert.equal((await event(subscription.seen, 'subscribing', 2, 8000)).code, 2501);
     await event(subscription.seen, 'subscribed', 2);
     assert.equal(client.state, 'connected');
