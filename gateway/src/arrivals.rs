@@ -148,6 +148,7 @@ impl Arrivals {
             return Err(excess);
         }
         if limits.address_connections_max == 0 {
+            // Only its rate counts.
             admitted.claim.take().into_iter().for_each(|claim| self.release(claim));
         }
         Ok(admitted)
@@ -173,7 +174,7 @@ impl Arrivals {
         };
         let allowance = Allowance { claims_max, pace: limits.address_rate.map(pace_of) };
         match addresses.claim(limits.key_of(address), allowance, now_ns) {
-            Ok(claim) => Ok(Admitted { claim, is_uncounted: false }),
+            Ok(claim) => Ok(Admitted { claim: Some(claim), is_uncounted: false }),
             Err(Refusal::TooMany) => Err(Excess::AddressConnections),
             Err(Refusal::TooFast { wait_ns }) => Err(Excess::AddressRate(wait_ns)),
             // Whoever filled the table must not keep everybody else out.

@@ -22,7 +22,7 @@ use core::num::NonZeroU32;
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// Places of a bucket. With half of all places in use, a bucket is full once in 270.
+/// Places of a bucket. With half as many keys as places, one bucket in 270 has more than that.
 pub const PLACES_PER_BUCKET: usize = 16;
 /// How often a claim that finds a bucket being changed looks again before it is given up.
 pub const GUARD_TRIES_MAX: u32 = 64;
@@ -44,9 +44,9 @@ pub struct Pace {
 }
 
 /// What a key may have.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Allowance {
-    /// Claims at once; zero: any number, and none is kept.
+    /// Claims at once.
     pub claims_max: u32,
     /// New ones.
     pub pace: Option<Pace>,
@@ -151,25 +151,19 @@ impl<const PLACES: usize> Claims<PLACES> {
         self.buckets.len() * PLACES
     }
 
-    /// Claims `key`. Without a limit of claims none is held and nothing is to be released.
+    /// Claims `key`, until the claim is released or withdrawn.
     ///
-    /// While a claim is refused for its rate it counts against the limit, so that of claims at the
-    /// very same time one may be refused that alone would not have been; never is one too many
-    /// made.
+    /// While a claim is refused for its rate it counts against the limit, and until it is withdrawn
+    /// against the rate as well, so that of claims at the very same time one may be refused that
+    /// alone would not have been; never is one too many made.
     ///
     /// # Errors
     ///
     /// Why not. Nothing is held then, and nothing counted.
-    pub fn claim(
-        &self,
-        key: u64,
-        allowance: Allowance,
-        now_ns: u64,
-    ) -> Result<Option<Claim>, Refusal> {
+    pub fn claim(&self, key: u64, allowance: Allowance, now_ns: u64) -> Result<Claim, Refusal> {
         let bucket_index = self.bucket_of(key);
         let bucket = &self.buckets[bucket_index];
-        let claims_max = if allowance.claims_max == 0 { u32::MAX } else { allowance.claims_max };
-        let place_index = bucket.hold(key, claims_max, now_ns)?;
+        let place_index = bucket.hold(key, allowance.claims_max, now_ns)?;
         let place = &bucket.places[place_index];
         if let Some(pace) = allowance.pace
             && let Err(wait_ns) = place.meter.admit(pace, now_ns)
@@ -177,29 +171,28 @@ impl<const PLACES: usize> Claims<PLACES> {
             place.give_back();
             return Err(Refusal::TooFast { wait_ns });
         }
-        if allowance.claims_max == 0 {
-            place.give_back();
-            return Ok(None);
-        }
         let number = (bucket_index * PLACES + place_index) as u32;
-        Ok(Some(Claim(NonZeroU32::MIN.saturating_add(number))))
+        Ok(Claim(NonZeroU32::MIN.saturating_add(number)))
     }
 
     /// Gives a claim back.
     pub fn release(&self, claim: Claim) {
-        let number = claim.0.get() as usize - 1;
-        self.buckets[number / PLACES].places[number % PLACES].give_back();
+        self.place_of(&claim).give_back();
     }
 
     /// Gives a claim back as if it had not been made: neither held nor, if it was made with a
     /// `pace`, an arrival.
     pub fn withdraw(&self, claim: Claim, pace: Option<Pace>) {
-        let number = claim.0.get() as usize - 1;
-        let place = &self.buckets[number / PLACES].places[number % PLACES];
+        let place = self.place_of(&claim);
         if let Some(pace) = pace {
             place.meter.take_back(pace);
         }
         place.give_back();
+    }
+
+    fn place_of(&self, claim: &Claim) -> &Place {
+        let number = claim.0.get() as usize - 1;
+        &self.buckets[number / PLACES].places[number % PLACES]
     }
 
     fn bucket_of(&self, key: u64) -> usize {

@@ -35,12 +35,12 @@ fn of_two_first_claims_on_a_key_one_is_made() {
         // Who found the bucket being changed all the time gives up; nobody gets one too many.
         let gave_up = [&mine, &theirs].into_iter().any(|one| *one == Err(Refusal::NoPlace));
         assert!(made == 1, "{mine:?} {theirs:?}, gave up: {gave_up}");
-        for claim in [mine, theirs].into_iter().flatten().flatten() {
+        for claim in [mine, theirs].into_iter().flatten() {
             here.release(claim);
         }
         let again = here.claim(7, ONE, 1).expect("everything was given back");
         assert_eq!(here.claim(7, ONE, 1), Err(Refusal::TooMany));
-        here.release(again.expect("it is held"));
+        here.release(again);
     });
 }
 
@@ -48,7 +48,7 @@ fn of_two_first_claims_on_a_key_one_is_made() {
 fn a_place_that_is_claimed_keeps_its_key() {
     loom::model(|| {
         let here = Arc::new(Claims::<1>::new(1, 0));
-        let first = here.claim(7, ONE, 1).unwrap().unwrap();
+        let first = here.claim(7, ONE, 1).unwrap();
         here.release(first);
         let there = here.clone();
         // The one place is that of 7, and free: either 7 is claimed again, or 8 takes it over.
@@ -67,12 +67,12 @@ fn a_place_that_is_claimed_keeps_its_key() {
 fn a_place_that_had_another_key_meanwhile_is_noticed() {
     loom::model(|| {
         let here = Arc::new(Claims::<1>::new(1, 0));
-        let first = here.claim(7, ONE, 1).unwrap().unwrap();
+        let first = here.claim(7, ONE, 1).unwrap();
         here.release(first);
         let there = here.clone();
         // Behind this the place is as free as before, but it is that of 8.
         let other = loom::thread::spawn(move || {
-            let claim = there.claim(8, ONE, 1).ok().flatten();
+            let claim = there.claim(8, ONE, 1);
             claim.into_iter().for_each(|claim| there.release(claim));
         });
         let mine = here.claim(7, ONE, 1);
@@ -81,7 +81,7 @@ fn a_place_that_had_another_key_meanwhile_is_noticed() {
             Ok(claim) => {
                 assert_eq!(here.claim(7, ONE, 1), Err(Refusal::TooMany));
                 assert_eq!(here.claim(8, ONE, 1), Err(Refusal::NoPlace));
-                here.release(claim.expect("it is held"));
+                here.release(claim);
             }
             Err(refusal) => assert_eq!(refusal, Refusal::NoPlace),
         }
@@ -89,16 +89,59 @@ fn a_place_that_had_another_key_meanwhile_is_noticed() {
     });
 }
 
+/// Claims 7 at a slow rate and gives that back; true if it was admitted.
+fn come_and_go(claims: &Claims<1>) -> bool {
+    let paced = Allowance { claims_max: 9, pace: Some(SLOW) };
+    claims.claim(7, paced, 1).map(|claim| claims.release(claim)).is_ok()
+}
+
 #[test]
 fn a_rate_is_shared_by_threads() {
     loom::model(|| {
-        let here = table();
+        let here = Arc::new(Claims::<1>::new(1, 0));
         let there = here.clone();
-        let paced = Allowance { claims_max: 0, pace: Some(SLOW) };
-        let other = loom::thread::spawn(move || there.claim(7, paced, 1).is_ok());
-        let mine = here.claim(7, paced, 1).is_ok();
+        let other = loom::thread::spawn(move || come_and_go(&there));
+        let mine = come_and_go(&here);
         assert!(mine ^ other.join().unwrap(), "one at a time");
+        let paced = Allowance { claims_max: 9, pace: Some(SLOW) };
         assert_eq!(here.claim(7, paced, 500), Err(Refusal::TooFast { wait_ns: 501 }));
-        assert_eq!(here.claim(7, paced, 1_001), Ok(None));
+        assert!(here.claim(7, paced, 1_001).is_ok());
+    });
+}
+
+#[test]
+fn a_place_whose_rate_is_used_meanwhile_is_not_taken_over() {
+    loom::model(|| {
+        let here = Arc::new(Claims::<1>::new(1, 0));
+        let first = here.claim(7, ONE, 1).unwrap();
+        here.release(first);
+        let there = here.clone();
+        // All of it may happen while 8 looks: the place is then as free as before, but 7 has come.
+        let other = loom::thread::spawn(move || come_and_go(&there));
+        let theirs = here.claim(8, ONE, 1);
+        let came = other.join().unwrap();
+        assert!(came ^ theirs.is_ok(), "7 came: {came}, 8: {theirs:?}");
+    });
+}
+
+#[test]
+fn who_withdraws_has_used_up_nothing() {
+    loom::model(|| {
+        let here = Arc::new(Claims::<1>::new(1, 0));
+        let there = here.clone();
+        let paced = Allowance { claims_max: 9, pace: Some(SLOW) };
+        let other = loom::thread::spawn(move || {
+            let claim = there.claim(7, paced, 1);
+            claim.into_iter().for_each(|claim| there.withdraw(claim, Some(SLOW)));
+        });
+        let mine = come_and_go(&here);
+        other.join().unwrap();
+        match here.claim(7, paced, 1) {
+            Ok(_) => assert!(!mine, "the rate of who came was forgotten"),
+            Err(refusal) => {
+                assert!(mine, "who withdrew was counted");
+                assert_eq!(refusal, Refusal::TooFast { wait_ns: 1_000 });
+            }
+        }
     });
 }
