@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
 import certificate
+from observe import cpu_seconds, metric
 
 PORT, METRICS = 9005, 9006
 USERS_PER_PROCESS = 15_000
@@ -39,21 +39,9 @@ def config(rooms, tls):
     }
 
 
-def metric(name):
-    with urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
-    values = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"ringway_{name}")]
-    return sum(values)
-
-
 def pss(pid):
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
     return 1024 * int(next(line for line in text.splitlines() if line.startswith("Pss:")).split()[1])
-
-
-def cpu_seconds(pid):
-    ticks = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def slab():
@@ -113,8 +101,8 @@ def measure(arguments, server, loads, files, folder):
     began, used = time.monotonic(), cpu_seconds(server.pid)
     time.sleep(arguments.idle)
     idle = (cpu_seconds(server.pid) - used) / (time.monotonic() - began) / total
-    now, held = pss(server.pid), metric("connections{")
-    if held != total or metric("closes_total"):
+    now, held = pss(server.pid), metric(METRICS, "connections{")
+    if held != total or metric(METRICS, "closes_total"):
         sys.exit(f"{held:,.0f} of {total:,} connections are left")
     if any(load.poll() is not None for load in loads):
         sys.exit("a load source ended")

@@ -19,6 +19,7 @@ import time
 import urllib.request
 
 import certificate
+from observe import cpu_seconds, metric, metrics
 from pairs import prepare_namespace
 
 PORT, METRICS = 9007, 9008
@@ -44,19 +45,6 @@ def config(folder, tls, durable):
         "persistence": {"data_dir": str(folder / "data")} if durable else {},
         "channel": {"namespaces": [room]},
     }
-
-
-def metric(name):
-    with urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"ringway_{name}"))
-
-
-def closes():
-    """Why the server closed connections."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
-    return [line for line in lines if line.startswith("ringway_closes_total") and line[-2:] != " 0"]
 
 
 def broadcast(rooms_count, tls):
@@ -139,7 +127,8 @@ def measure(arguments, server, loads, tls):
     quiet = json.loads(bystander(arguments, tls, 2).communicate()[0])
     time.sleep(1)
     with Memory(server.pid) as memory:
-        steady, asked, used = memory.now(), metric("store_questions_total"), cpu_seconds(server.pid)
+        steady, used = memory.now(), cpu_seconds(server.pid)
+        asked = metric(METRICS, "store_questions_total")
         watched = bystander(arguments, tls, 3)
         time.sleep(1)
         loads.say("drop")
@@ -154,7 +143,7 @@ def measure(arguments, server, loads, tls):
     if recovered != total or got != total:
         sys.exit(f"of {total} users {recovered} recovered, with {got} publications")
     slowest = max(one["p99_s"] for one in back)
-    reads = metric("store_questions_total") - asked
+    reads = metric(METRICS, "store_questions_total") - asked
     print(f"  {total:,} users dropped at once{', TLS' if tls else ''}: all recovered what they missed")
     print(f"  back: p50 {max(one['p50_s'] for one in back):.2f} s, p99 {slowest:.2f} s, the last "
           f"{max(one['max_s'] for one in back):.2f} s after the drop (bar: p99 {BACK_SECONDS} s); "
@@ -165,11 +154,6 @@ def measure(arguments, server, loads, tls):
           f"storm, most {busy['max_us'] / 1000:.1f} ms; questions to the store: {reads:.0f}", flush=True)
     loads.say("end")
     loads.hear()
-
-
-def cpu_seconds(pid):
-    ticks = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main():
@@ -197,7 +181,9 @@ def main():
             loads = Loads(arguments, tls)
             measure(arguments, server, loads, tls)
         except SystemExit:
-            print(f"  the server closed: {closes()}", file=sys.stderr)
+            if server.poll() is None:
+                reasons = [line for line in metrics(METRICS, "closes_total") if line[-2:] != " 0"]
+                print(f"  the server closed: {reasons}", file=sys.stderr)
             raise
         finally:
             if loads:

@@ -4,6 +4,7 @@
 
 mod durable_support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use durable_support::{Bench, options, text};
@@ -132,6 +133,19 @@ fn order_holds_behind_a_key_that_the_store_is_asked_for() {
     assert_eq!(bench.delivered(), ["1", "2", "3"]);
 }
 
+/// A channel of 600 publications behind a restart, and its epoch. Connection 1 listens.
+fn restarted_behind_600() -> (Bench, Arc<str>) {
+    let mut bench = listened(Durability::Log);
+    (1..=600).for_each(|number| _ = bench.publish(&number.to_string(), None));
+    bench.sync();
+    bench.store();
+    bench.restart();
+    let call = bench.subscribe(1, None);
+    bench.answer_store();
+    let epoch = bench.subscribed(call).position.epoch;
+    (bench, epoch)
+}
+
 #[test]
 fn a_restart_keeps_epoch_offsets_and_content() {
     let mut bench = listened(Durability::Log);
@@ -156,14 +170,7 @@ fn a_restart_keeps_epoch_offsets_and_content() {
 
 #[test]
 fn publications_during_a_deep_recovery_are_in_it_or_behind_it() {
-    let mut bench = listened(Durability::Log);
-    (1..=600).for_each(|number| _ = bench.publish(&number.to_string(), None));
-    bench.sync();
-    bench.store();
-    bench.restart();
-    let before = bench.subscribe(3, None);
-    bench.answer_store();
-    let epoch = bench.subscribed(before).position.epoch;
+    let (mut bench, epoch) = restarted_behind_600();
     let call = bench.subscribe(2, Some(Position { offset: 0, epoch }));
     // So many that the window lets go of what the question began behind.
     for number in 601..=1000 {
@@ -266,14 +273,7 @@ fn a_store_that_does_not_answer_refuses_and_nothing_else() {
 
 #[test]
 fn a_subscription_that_ends_while_the_store_is_asked_leaves_nothing() {
-    let mut bench = listened(Durability::Log);
-    (1..=600).for_each(|number| _ = bench.publish(&number.to_string(), None));
-    bench.sync();
-    bench.store();
-    bench.restart();
-    let call = bench.subscribe(1, None);
-    bench.answer_store();
-    let epoch = bench.subscribed(call).position.epoch;
+    let (mut bench, epoch) = restarted_behind_600();
     bench.ask(Request::Unsubscribe { connection: durable_support::connection(1) });
     let call = bench.subscribe(2, Some(Position { offset: 0, epoch }));
     bench.ask(Request::Unsubscribe { connection: durable_support::connection(2) });
@@ -359,14 +359,7 @@ fn a_silent_store_holds_no_key() {
 
 #[test]
 fn a_silent_store_ends_recoveries_and_pages_with_an_error() {
-    let mut bench = listened(Durability::Log);
-    (1..=600).for_each(|number| _ = bench.publish(&number.to_string(), None));
-    bench.sync();
-    bench.store();
-    bench.restart();
-    let call = bench.subscribe(1, None);
-    bench.answer_store();
-    let epoch = bench.subscribed(call).position.epoch;
+    let (mut bench, epoch) = restarted_behind_600();
     let since = Position { offset: 0, epoch };
     let recovery = bench.subscribe(2, Some(since.clone()));
     let page = bench.ask(Request::History(Box::new(everything())));
@@ -384,14 +377,7 @@ fn a_silent_store_ends_recoveries_and_pages_with_an_error() {
 
 #[test]
 fn a_recovery_from_the_store_keeps_up_with_those_who_publish() {
-    let mut bench = listened(Durability::Log);
-    (1..=600).for_each(|number| _ = bench.publish(&number.to_string(), None));
-    bench.sync();
-    bench.store();
-    bench.restart();
-    let call = bench.subscribe(1, None);
-    bench.answer_store();
-    let epoch = bench.subscribed(call).position.epoch;
+    let (mut bench, epoch) = restarted_behind_600();
     let call = bench.subscribe(2, Some(Position { offset: 20, epoch }));
     // Each answer of the store comes behind another publication, which moves the window.
     for number in 601..=610 {

@@ -6,7 +6,8 @@ import statistics
 import time
 import urllib.request
 
-from rig import check, come, dial, header, metric, reload, wait_for
+from rig import check, come, dial, header, metric, reload
+from ringway import wait_for
 from wire import Reader, frame, request, upgrade
 
 PROXIED, TRUSTED = "127.0.0.2", "127.0.0.3"

@@ -6,11 +6,10 @@ import pathlib
 import signal
 import socket
 import struct
-import time
 import urllib.request
 
 from certificates import make
-from ringway import Server, binary, merge
+from ringway import Server, binary, merge, wait_for
 from wire import Reader, upgrade
 
 CLIENT = "/connection/websocket"
@@ -64,14 +63,6 @@ class Rig:
 def check(holds, *evidence):
     if not holds:
         raise AssertionError(repr(evidence))
-
-
-def wait_for(what, holds, seconds=10):
-    give_up = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > give_up:
-            raise AssertionError(f"waited in vain: {what}")
-        time.sleep(0.02)
 
 
 def dial(server, source="127.0.0.1", seconds=5):

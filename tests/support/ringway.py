@@ -31,6 +31,14 @@ def driver():
     return ["--io", name] if name else []
 
 
+def wait_for(what, holds, seconds=10):
+    give_up = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > give_up:
+            raise AssertionError(f"waited in vain: {what}")
+        time.sleep(0.02)
+
+
 class Server:
     """A running server. Use as a context manager; `log` is what it wrote so far. One that speaks
     TLS is asked by https, by who trusts the certificate in `cafile`."""

@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE.parent / "support"))
 sys.path.insert(0, str(HERE))
 
 from certificates import make, openssl  # noqa: E402
-from ringway import Server, binary, driver, free_port  # noqa: E402
+from ringway import Server, binary, driver, free_port, wait_for  # noqa: E402
 from wire import Memory, Reader, connect, context, frame, request, upgrade  # noqa: E402
 
 V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -78,14 +78,6 @@ def metric(server, name):
     with urllib.request.urlopen(address, timeout=5) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
-
-
-def wait_for(what, check, seconds=10):
-    give_up = time.monotonic() + seconds
-    while not check():
-        if time.monotonic() > give_up:
-            raise AssertionError(f"waited in vain: {what}")
-        time.sleep(0.02)
 
 
 def ended(handshakes, result):
