@@ -35,7 +35,7 @@ pub struct GatewayConfig {
     pub channels_max: u32,
     /// Connections of one user (`client.user_connection_limit`). Zero: no limit.
     pub user_connections_max: u32,
-    /// Connections of this process (`client.connection_limit`), divided among shards. Zero: what
+    /// WebSockets of this process (`client.connection_limit`), divided among shards. Zero: what
     /// its rings hold.
     pub connections_max: u32,
     /// How many clients may come, by address and in all (`client.connection_rate_limit` and

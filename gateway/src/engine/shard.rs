@@ -37,7 +37,8 @@ pub struct ShardOptions {
     pub shard: ShardId,
     /// How many there are.
     pub shards_count: u8,
-    /// Connections it may hold: its share of the limit, or the size of its table.
+    /// WebSockets it may hold: its share of the limit, or the size of its table. Who is refused or
+    /// never asks for one does not count.
     pub connections_max: u32,
     /// Random, different at every start and on every shard.
     pub seed: u64,

@@ -185,7 +185,8 @@ const CLIENT: &[OptionRow] = &[
         "client.address_ipv4_prefix_length",
         Kind::integer(8, 32, "bits"),
         "32",
-        "IPv4 addresses that begin alike in so many bits count as one.",
+        "IPv4 addresses that begin alike in so many bits count as one; those written as IPv6 \
+         (::ffff:0:0/96, 64:ff9b::/96) are among them.",
     )
     .ours(),
     OptionRow::new(
