@@ -86,6 +86,10 @@ pub const RETRY_JITTER_SECONDS_MIN: u64 = 5;
 /// Who was refused for want of room has this long to close its side: its answer fits into the
 /// kernel's buffer, and its place is wanted.
 pub const SHED_LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Clients that one turn takes in behind all else. Each goes on to cost some 30 to 60 µs.
+pub const ACCEPTS_PER_TURN: usize = 32;
+/// Clients that one turn lets go because they send nothing more, behind all else: some 10 µs each.
+pub const ENDS_PER_TURN: usize = 64;
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;
 
@@ -105,6 +109,9 @@ pub const SUBSCRIPTIONS_GROWN_SINGLY: usize = 8;
 pub const SUBSCRIBES_HELD_MAX: usize = 128;
 /// An encoding buffer that grew beyond this by one large message is freed behind it.
 pub const SCRATCH_BYTES_MAX: usize = 64 * KIB as usize;
+/// Tokens of connects that one turn checks: at 50 µs each, as a signature of ES256 takes, little
+/// less than a millisecond. Further ones wait for the next turns.
+pub const CONNECTS_PER_TURN: usize = 16;
 /// Connects of one shard that may wait for keys; further ones are refused.
 pub const AWAITING_KEYS_MAX: usize = 4096;
 /// Channels of one connection by default (`client.channel_limit`).
@@ -116,6 +123,30 @@ pub const CONTROL_FRAMES_PER_SECOND: u32 = 16;
 /// Commands that failed, of one connection, before it is closed with 3509; error 100, the
 /// server's own fault, does not count.
 pub const ERRORS_MAX: u16 = 1024;
+
+/// What one turn does at most, so that everybody has their turn soon.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnLimits {
+    /// Sends.
+    pub sends: usize,
+    /// Clients that are taken in.
+    pub accepts: usize,
+    /// Clients that are let go because they send nothing more.
+    pub ends: usize,
+    /// Tokens of connects that are checked, at least one.
+    pub connects: usize,
+}
+
+impl Default for TurnLimits {
+    fn default() -> Self {
+        Self {
+            sends: SENDS_PER_TURN,
+            accepts: ACCEPTS_PER_TURN,
+            ends: ENDS_PER_TURN,
+            connects: CONNECTS_PER_TURN,
+        }
+    }
+}
 
 const _: () = assert!(GATHER_BYTES_MAX as u32 <= SEND_BYTES_MAX);
 const _: () = assert!(SEND_BYTES_MAX <= OUTBOX_BYTES_DEFAULT);

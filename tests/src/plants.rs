@@ -264,17 +264,11 @@ impl<I: Io> PlantedIo<I> {
     }
 
     fn watch(&mut self, completion: &Completion) {
-        match completion {
-            Completion::Received { connection, chunk } if self.random.chance(1, RARITY) => {
-                let bytes = self.inner.bytes(chunk).to_vec();
-                self.kept.insert(connection.slot(), (*connection, bytes));
-            }
-            Completion::Accepted { connection, .. } => {
-                if let Some((_, bytes)) = self.kept.remove(&connection.slot()) {
-                    self.stale = Some((*connection, bytes));
-                }
-            }
-            _ => {}
+        if let Completion::Received { connection, chunk } = completion
+            && self.random.chance(1, RARITY)
+        {
+            let bytes = self.inner.bytes(chunk).to_vec();
+            self.kept.insert(connection.slot(), (*connection, bytes));
         }
     }
 }
@@ -320,6 +314,11 @@ impl<I: Io> Io for PlantedIo<I> {
 
     fn receive(&mut self, connection: ConnectionId) {
         self.inner.receive(connection);
+        let slot = connection.slot();
+        // Another connection's bytes come to the next one in its place.
+        if self.kept.get(&slot).is_some_and(|(earlier, _)| *earlier != connection) {
+            self.stale = self.kept.remove(&slot).map(|(_, bytes)| (connection, bytes));
+        }
     }
 
     fn pause(&mut self, connection: ConnectionId) {

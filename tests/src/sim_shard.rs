@@ -9,6 +9,7 @@ use gateway::driver::{Clock, Control, NoService, Pump, PumpParts, Uplink};
 use gateway::engine::{
     ConnectClaims, GatewayShard, ShardOptions, SubscribeTokenClaims, TokenRefusal, TokenVerifier,
 };
+use gateway::limits::TurnLimits;
 use protocol::client::ErrorCode;
 use protocol::ids::{PartitionId, ShardId, partition_of};
 use protocol::link::{Answer, ReplyTo, Request, ToRouter};
@@ -107,8 +108,10 @@ impl SimShard {
         let verifier = Arc::new(NamesAreTokens);
         let engine =
             GatewayShard::new(options, config(outbox_bytes_max, pings), verifier, clock.now());
-        // So few that a fan-out to the handful of clients here is cut into several turns.
-        let sends_per_turn = if random.chance(1, 2) { 1 + random.below(4) } else { 256 };
+        // So few that a fan-out to the handful of clients here is cut into several turns, and that
+        // those who come together wait for each other.
+        let few = TurnLimits { sends: 1 + random.below(4), accepts: 1, ends: 1, connects: 1 };
+        let turn = if random.chance(1, 2) { few } else { TurnLimits::default() };
         let (inbox, calls) = (Inbox::new(bell.clone()), Inbox::new(bell.clone()));
         let (epochs, now) = (random.bits(), clock.now());
         let partition = |id: PartitionId| {
@@ -134,7 +137,7 @@ impl SimShard {
             inbox: inbox.clone(),
             bell: bell.clone(),
         })
-        .with_sends_per_turn(sends_per_turn);
+        .with_turn_limits(turn);
         Self {
             pump,
             inbox,

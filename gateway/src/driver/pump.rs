@@ -4,11 +4,13 @@
 //! Never: decides anything about a client.
 //!
 //! ```text
-//!  turn: submit and sleep ─► completions ─► inbox ─► uplink ─► timers ─► fan-out ─► sends ─► wakes
+//!  turn: submit and sleep ─► completions ─► inbox ─► uplink ─► timers, waiting connects ─► fan-out
+//!        ─► sends ─► some of those who went, and of those who came ─► wakes
 //! ```
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -28,7 +30,7 @@ use super::tls::{Tls, TlsConfig};
 use super::transport::{Outcome, Reader, Reading};
 use super::uplink::{Incoming, Uplink};
 use crate::engine::{Action, Durations, Event, GatewayShard};
-use crate::limits;
+use crate::limits::{self, TurnLimits};
 
 /// What a pump drives.
 pub struct PumpParts<I, U, S, C> {
@@ -76,13 +78,18 @@ pub struct Pump<I, U, S, C> {
     pub(super) tls: Tls,
     /// Connections that begin with a header of a proxy, of which not all has come.
     pub(super) proxied: HashMap<ConnectionId, ProxyHeader, foldhash::fast::RandomState>,
+    /// Clients that came and were not taken in yet, no more than there are places: nothing is
+    /// received from them.
+    accepted: VecDeque<(ConnectionId, Option<SocketAddr>)>,
+    /// Clients that will send nothing more and were not told of yet, each once.
+    ended: VecDeque<(ConnectionId, ReceiveEnd)>,
     pub(super) actions: VecDeque<Action>,
     pub(super) bodies: Bodies,
     counters: PumpCounters,
     accept_retry_at: Option<Moment>,
     load_keys: Box<dyn FnMut(String)>,
     ring_counters: fn(&I) -> shard::ring::RingCounters,
-    sends_per_turn: usize,
+    turn: TurnLimits,
     is_draining: bool,
 }
 
@@ -96,13 +103,15 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             readers: Vec::new(),
             tls: Tls::default(),
             proxied: HashMap::default(),
+            accepted: VecDeque::new(),
+            ended: VecDeque::new(),
             actions: VecDeque::new(),
             bodies: Bodies::default(),
             counters: PumpCounters::default(),
             accept_retry_at: None,
             load_keys: Box::new(|_| {}),
             ring_counters: |_| shard::ring::RingCounters::default(),
-            sends_per_turn: limits::SENDS_PER_TURN,
+            turn: TurnLimits::default(),
             is_draining: false,
         }
     }
@@ -125,9 +134,10 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self
     }
 
-    /// Another bound of the sends in one turn than [`limits::SENDS_PER_TURN`].
-    pub fn with_sends_per_turn(mut self, sends_per_turn: usize) -> Self {
-        self.sends_per_turn = sends_per_turn;
+    /// Other bounds of one turn.
+    pub fn with_turn_limits(mut self, turn: TurnLimits) -> Self {
+        self.parts.engine.limit_connects(turn.connects);
+        self.turn = turn;
         self
     }
 
@@ -162,7 +172,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
 
     /// True once a drain has ended.
     pub fn is_done(&self) -> bool {
-        self.is_draining && self.parts.engine.is_drained()
+        self.is_draining && self.accepted.is_empty() && self.parts.engine.is_drained()
     }
 
     /// One turn, which may sleep first as `wait` allows.
@@ -183,6 +193,8 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.parts.engine.tick(now);
         self.fan_out(now);
         self.send(now);
+        self.take_ended(now);
+        self.take_accepted(now);
         self.act(now);
         self.parts.uplink.flush();
         self.count_turn(now);
@@ -193,7 +205,8 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
     pub fn wait(&mut self) -> Wait {
         self.parts.bell.announce_sleep();
         let parts = &self.parts;
-        let has_work = parts.engine.has_work() || !self.actions.is_empty();
+        let has_guests = !self.accepted.is_empty() || !self.ended.is_empty();
+        let has_work = has_guests || parts.engine.has_work() || !self.actions.is_empty();
         if has_work || self.tls.has_work() || !parts.inbox.is_empty() || parts.uplink.has_work() {
             self.parts.bell.announce_awake();
             return Wait::No;
@@ -222,17 +235,10 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 self.conclude_send(connection, buffer, result.ok(), now);
             }
             Completion::Accepted { connection, peer } => {
-                let index = connection.slot().index();
-                if self.readers.len() <= index {
-                    self.readers.resize_with(index + 1, Reader::default);
-                }
-                self.readers[index] = Reader::new();
-                self.tls.open(connection);
-                self.tell(Event::Accepted { connection, peer }, now);
+                self.accepted.push_back((connection, peer));
             }
             Completion::ReceiveEnded { connection, end } => {
-                let has_failed = end != ReceiveEnd::Eof;
-                self.tell(Event::ReceiveEnded { connection, has_failed }, now);
+                self.ended.push_back((connection, end));
             }
             Completion::Closed { connection } => {
                 self.tls.closed(connection);
@@ -246,6 +252,30 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 self.counters.accepts_ended += 1;
                 self.accept_retry_at = Some(now.moment + limits::ACCEPT_RETRY);
             }
+        }
+    }
+
+    /// Lets some of those go who went, for the same reason.
+    fn take_ended(&mut self, now: Now) {
+        for _ in 0..self.turn.ends {
+            let Some((connection, end)) = self.ended.pop_front() else { return };
+            let has_failed = end != ReceiveEnd::Eof;
+            self.tell(Event::ReceiveEnded { connection, has_failed }, now);
+        }
+    }
+
+    /// Takes in some of those who came. When all come at once, those who are here are served
+    /// between them.
+    fn take_accepted(&mut self, now: Now) {
+        for _ in 0..self.turn.accepts {
+            let Some((connection, peer)) = self.accepted.pop_front() else { return };
+            let index = connection.slot().index();
+            if self.readers.len() <= index {
+                self.readers.resize_with(index + 1, Reader::default);
+            }
+            self.readers[index] = Reader::new();
+            self.tls.open(connection);
+            self.tell(Event::Accepted { connection, peer }, now);
         }
     }
 
@@ -384,14 +414,14 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
 
     fn fan_out(&mut self, now: Now) {
         let queued = self.parts.engine.sends_waiting();
-        let room = self.sends_per_turn.saturating_sub(queued);
+        let room = self.turn.sends.saturating_sub(queued);
         if room > 0 {
             self.parts.engine.fan_out(room, now);
         }
     }
 
     fn send(&mut self, now: Now) {
-        for _ in 0..self.sends_per_turn {
+        for _ in 0..self.turn.sends {
             let Some((connection, buffer)) = self.parts.engine.next_send() else { return };
             if self.tls.is_on() {
                 self.send_sealed(connection, buffer, now);

@@ -108,8 +108,8 @@ impl GatewayShard {
             }
             Err(violation) => self.close(id, violation.close_reason(), now),
         }
-        // A connect that waits for keys keeps the whole rest of its message.
-        let is_kept = self.pending(id).is_some_and(|pending| pending.awaits_keys);
+        // A connect that waits to be looked at keeps the whole rest of its message.
+        let is_kept = self.pending(id).is_some_and(|pending| pending.awaits.is_some());
         let listens = self.connections.find(id).is_some_and(|one| one.phase.listens());
         if listens && !is_kept { Continue(()) } else { Break(()) }
     }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  connect ─► token good? ─► home admits? ─► server-side subscriptions answered ─► reply
-//!               │                                                                    │
-//!               ▼ keys unknown: wait for them, then again       commands held meanwhile ▼
+//!     ▲         │                                                                    │
+//!     └─────────┘ no time in this turn, or keys unknown:        commands held meanwhile ▼
+//!                 `waiting.rs`
 //! ```
 
 use core::time::Duration;
@@ -22,7 +23,7 @@ use super::claims::{ConnectClaims, SubscriptionClaims, TokenRefusal};
 use super::connection::slot_of;
 use super::event::{Action, ToPeer};
 use super::notes::TokenFault;
-use super::phase::{Phase, PhaseEvent};
+use super::phase::PhaseEvent;
 use super::session::{ConnectSubscription, Flags, PendingConnect, Session, Subscription};
 use super::shard::GatewayShard;
 use super::views::{ClientText, PublicationParts};
@@ -42,6 +43,9 @@ impl GatewayShard {
         raw: &[u8],
         now: Now,
     ) {
+        if !self.waiting.may_check() {
+            return self.await_turn(id, command, raw, now);
+        }
         let claims = match self.check_token(id, connect, now) {
             Ok(claims) => claims,
             Err(Rejection::Error(error)) => return self.fail(id, command, error, now),
@@ -103,63 +107,6 @@ impl GatewayShard {
             return Err(Rejection::Close(CloseReason::PermissionDenied));
         }
         Ok(claims)
-    }
-
-    fn await_keys(
-        &mut self,
-        id: ConnectionId,
-        command: u32,
-        (raw, key_id): (&[u8], String),
-        now: Now,
-    ) {
-        let client = ClientId::default();
-        let mut pending = PendingConnect { command, awaits_keys: true, ..Default::default() };
-        pending.hold(raw);
-        let Some(connection) = self.connections.find(id) else { return };
-        connection.session = Some(Box::new(Session::new(client, pending)));
-        self.sessions_now += 1;
-        self.advance(id, PhaseEvent::Connect, now);
-        if self.awaiting_keys.len() >= limits::AWAITING_KEYS_MAX {
-            self.note_token(id, TokenFault::KeyUnknown);
-            return self.close(id, CloseReason::InvalidToken, now);
-        }
-        self.awaiting_keys.push((id, key_id.clone()));
-        self.actions.push_back(Action::LoadKeys { key_id });
-    }
-
-    /// Keys were loaded: connects that waited for them are taken up again.
-    pub(super) fn retry_tokens(&mut self, now: Now) {
-        for (id, _) in std::mem::take(&mut self.awaiting_keys) {
-            let Some(connection) = self.connections.find(id) else { continue };
-            if connection.phase != Phase::Connecting {
-                continue;
-            }
-            let Some(mut session) = connection.session.take() else { continue };
-            self.sessions_now -= 1;
-            connection.phase = Phase::Open;
-            connection.behind_connect = None;
-            let held = session.pending.take().map(|pending| pending.held).unwrap_or_default();
-            self.replay(id, held, now);
-            // Still unknown: there is no second wait.
-            if self.pending(id).is_some_and(|pending| pending.awaits_keys) {
-                self.note_token(id, TokenFault::KeyUnknown);
-                self.close(id, CloseReason::InvalidToken, now);
-            }
-        }
-        self.awaiting_keys.clear();
-    }
-
-    pub(super) fn refuse_waiting_tokens(&mut self, key_id: Option<&str>, now: Now) {
-        for (id, awaited) in std::mem::take(&mut self.awaiting_keys) {
-            if key_id.is_some_and(|key_id| key_id != awaited) {
-                self.awaiting_keys.push((id, awaited));
-                continue;
-            }
-            if self.pending(id).is_some_and(|pending| pending.awaits_keys) {
-                self.note_token(id, TokenFault::KeyUnknown);
-                self.close(id, CloseReason::InvalidToken, now);
-            }
-        }
     }
 
     pub(super) fn pending(&mut self, id: ConnectionId) -> Option<&mut PendingConnect> {
@@ -311,7 +258,7 @@ impl GatewayShard {
         let format = connection.format.unwrap_or(Format::Json);
         let Some(session) = connection.session.as_mut() else { return };
         let waits = |pending: &PendingConnect| {
-            pending.awaits_home || pending.awaits_keys || pending.unanswered_count > 0
+            pending.awaits_home || pending.awaits.is_some() || pending.unanswered_count > 0
         };
         if session.pending.as_deref().is_none_or(waits) {
             return;
@@ -335,7 +282,7 @@ impl GatewayShard {
         self.replay(id, pending.held, now);
     }
 
-    fn replay(&mut self, id: ConnectionId, held: Vec<Vec<u8>>, now: Now) {
+    pub(super) fn replay(&mut self, id: ConnectionId, held: Vec<Vec<u8>>, now: Now) {
         for message in held {
             match self.connections.find(id).and_then(|connection| connection.format) {
                 Some(Format::Protobuf) => self.on_binary(id, &message, now),
@@ -358,7 +305,7 @@ impl GatewayShard {
 }
 
 impl PendingConnect {
-    fn hold(&mut self, raw: &[u8]) {
+    pub(super) fn hold(&mut self, raw: &[u8]) {
         self.held_bytes += raw.len() + limits::HELD_OVERHEAD_BYTES;
         self.held.push(raw.to_vec());
     }

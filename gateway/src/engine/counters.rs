@@ -160,6 +160,8 @@ pub struct GatewayCounters {
     pub subscriptions: u64,
     /// Users at home here, now.
     pub users: u64,
+    /// Connects whose token waits to be checked, now.
+    pub connects_waiting: u64,
     /// Bytes waiting in outboxes, now.
     pub outbox_bytes: u64,
 }
@@ -190,6 +192,7 @@ impl Default for GatewayCounters {
             channels: 0,
             subscriptions: 0,
             users: 0,
+            connects_waiting: 0,
             outbox_bytes: 0,
         }
     }

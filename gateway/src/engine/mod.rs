@@ -21,6 +21,7 @@ mod subscribing;
 mod subscriptions;
 mod users;
 mod views;
+mod waiting;
 
 pub use admission::{ECHO_PATH, WEBSOCKET_PATH};
 pub use claims::{

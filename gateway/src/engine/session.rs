@@ -77,6 +77,15 @@ pub(crate) struct ConnectSubscription {
     pub(crate) answer: Option<Box<Subscribed>>,
 }
 
+/// Why the token of a `connect` was not looked at yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// The turn had checked enough of them.
+    Turn,
+    /// Its key is not known.
+    Keys,
+}
+
 /// A `connect` that is not answered yet.
 #[derive(Debug, Default)]
 pub(crate) struct PendingConnect {
@@ -85,8 +94,8 @@ pub(crate) struct PendingConnect {
     /// Commands behind it, as they came.
     pub(crate) held: Vec<Vec<u8>>,
     pub(crate) held_bytes: usize,
-    /// Waits for keys to check its token; `held` begins with the command itself.
-    pub(crate) awaits_keys: bool,
+    /// What its token waits for; `held` begins with the command itself.
+    pub(crate) awaits: Option<Awaits>,
     /// Waits for the user's home shard.
     pub(crate) awaits_home: bool,
     /// Subscriptions that the API asked for meanwhile, taken up behind the answer.

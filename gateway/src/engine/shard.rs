@@ -26,6 +26,7 @@ use super::random::Random;
 use super::rate::Rate;
 use super::subscriptions::Channels;
 use super::users::Users;
+use super::waiting::WaitingConnects;
 use crate::arrivals::Arrivals;
 use crate::config::GatewayConfig;
 use crate::limits;
@@ -61,9 +62,7 @@ pub struct GatewayShard {
     pub(super) random: Random,
     /// Where messages are encoded before they are framed.
     pub(super) scratch: Vec<u8>,
-    /// Connections whose `connect` waits for a key, and the key's id. Those that ended meanwhile
-    /// are passed over; the list is emptied whenever keys arrive or fail.
-    pub(super) awaiting_keys: Vec<(ConnectionId, String)>,
+    pub(super) waiting: WaitingConnects,
     pub(super) sessions_now: u64,
     pub(super) makes_notes: bool,
     timers: TimerWheel,
@@ -98,7 +97,7 @@ impl GatewayShard {
             actions: VecDeque::new(),
             counters: GatewayCounters::default(),
             scratch: Vec::new(),
-            awaiting_keys: Vec::new(),
+            waiting: WaitingConnects::default(),
             sessions_now: 0,
             makes_notes: false,
             timers: TimerWheel::new(now.moment),
@@ -160,7 +159,7 @@ impl GatewayShard {
             Event::User { user, command } => self.on_user(&user, &command, now),
             Event::Keys(verifier) => {
                 self.verifier = verifier;
-                self.retry_tokens(now);
+                self.retry_tokens();
             }
             Event::KeysFailed { key_id } => self.refuse_waiting_tokens(key_id.as_deref(), now),
             Event::Config(config) => {
@@ -216,10 +215,12 @@ impl GatewayShard {
 
     /// True if there is something to fan out or to send without waiting for anything.
     pub fn has_work(&self) -> bool {
-        self.channels.has_work() || self.connections.has_sends() || !self.actions.is_empty()
+        let has_output = self.connections.has_sends() || !self.actions.is_empty();
+        has_output || self.channels.has_work() || self.waiting.has_work()
     }
 
-    /// Fires timers whose time has come, at most [`limits::TIMERS_PER_TURN`].
+    /// Once a turn: takes up connects that waited for it, at most [`limits::CONNECTS_PER_TURN`],
+    /// and fires timers whose time has come, at most [`limits::TIMERS_PER_TURN`].
     pub fn tick(&mut self, now: Now) {
         if self.scratch.capacity() > limits::SCRATCH_BYTES_MAX {
             self.scratch = Vec::new();
@@ -232,6 +233,7 @@ impl GatewayShard {
             let Some(slot) = self.timers.pop_expired(now.moment) else { break };
             self.on_timer(slot, now);
         }
+        self.take_connects(now);
         self.close_overflowed(now);
     }
 
@@ -285,6 +287,7 @@ impl GatewayShard {
         counters.sessions_now = self.sessions_now;
         counters.channels = self.channels.len() as u64;
         counters.subscriptions = self.channels.subscriptions_count;
+        counters.connects_waiting = self.waiting.turns_count() as u64;
         counters.users = self.users.len() as u64;
         counters.outbox_bytes = self.connections.outbox_bytes;
         counters

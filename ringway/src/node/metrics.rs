@@ -95,6 +95,9 @@ const GAUGES: &[(&str, &str, Read)] = &[
     ("subscriptions", "Subscriptions", |one| one.engine.subscriptions),
     ("tls_handshakes_now", "Handshakes of TLS under way", |one| one.tls.handshakes_now),
     ("users", "Users at home on the shard", |one| one.engine.users),
+    ("connects_waiting", "Clients whose token waits for its turn to be checked", |one| {
+        one.engine.connects_waiting
+    }),
     ("outbox_bytes", "Bytes waiting in outboxes", |one| one.engine.outbox_bytes),
     ("http_body_bytes", "Bytes that bodies of requests take", |one| one.pump.body_bytes),
     ("inbox_depth", "Messages waiting in the inbox", |one| one.pump.inbox_depth),
