@@ -86,6 +86,15 @@ pub const RETRY_JITTER_SECONDS_MIN: u64 = 5;
 /// Who was refused for want of room has this long to close its side: its answer fits into the
 /// kernel's buffer, and its place is wanted.
 pub const SHED_LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Connections that one turn looks at in search of those who hold most, while the process is short
+/// of memory …
+pub const SHED_SLOTS_PER_TURN: u32 = 4096;
+/// … of whom so many are remembered …
+pub const SHED_CANDIDATES_MAX: usize = 1024;
+/// … and so many closed by one turn.
+pub const SHED_CLOSES_PER_TURN: usize = 32;
+/// Who holds less than one gathered send is not slow, and is kept.
+pub const SHED_BYTES_MIN: u64 = GATHER_BYTES_MAX as u64;
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;
 
