@@ -5,6 +5,7 @@ pub mod command_line;
 pub mod doctor;
 mod doctor_disk;
 pub mod limits;
+pub mod memory;
 pub mod node;
 pub mod secret;
 pub mod serve;

@@ -1,5 +1,5 @@
-//! Goal: what is kept for each place of a table is bounded by how many connections there are at once, not by
-//! how many there were.
+//! Goal: what is kept for each place of a table is bounded by how many connections there are at
+//! once, not by how many there were.
 //! Method: clients who come and go in waves, on a real ring.
 
 use std::net::{SocketAddr, TcpStream};

@@ -24,6 +24,7 @@ use super::event::{Action, Event, Transport};
 use super::phase::{Phase, PhaseEvent};
 use super::random::Random;
 use super::rate::Rate;
+use super::shedding::Shedding;
 use super::subscriptions::Channels;
 use super::users::Users;
 use super::waiting::WaitingConnects;
@@ -55,6 +56,7 @@ pub struct GatewayShard {
     pub(super) channels: Channels,
     pub(super) users: Users,
     pub(super) entrance: Entrance,
+    pub(super) shedding: Shedding,
     /// What all shards of the process count together.
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) actions: VecDeque<Action>,
@@ -93,6 +95,7 @@ impl GatewayShard {
             channels: Channels::default(),
             users: Users::default(),
             entrance: Entrance::default(),
+            shedding: Shedding::default(),
             arrivals: Arc::new(Arrivals::new(0, 0)),
             actions: VecDeque::new(),
             counters: GatewayCounters::default(),
@@ -166,6 +169,7 @@ impl GatewayShard {
                 self.connections.outbox_bytes_max = config.outbox_bytes_max;
                 self.config = config;
             }
+            Event::Memory { level, owed_bytes } => self.on_memory(level, owed_bytes),
             Event::Drain { over } => self.begin_drain(over, now),
         }
         self.close_overflowed(now);
@@ -216,7 +220,8 @@ impl GatewayShard {
     /// True if there is something to fan out or to send without waiting for anything.
     pub fn has_work(&self) -> bool {
         let has_output = self.connections.has_sends() || !self.actions.is_empty();
-        has_output || self.channels.has_work() || self.waiting.has_work()
+        let has_queue = self.waiting.has_work() || self.shedding.has_work();
+        has_output || has_queue || self.channels.has_work()
     }
 
     /// Once a turn: takes up connects that waited for it, at most [`limits::CONNECTS_PER_TURN`],
@@ -229,6 +234,7 @@ impl GatewayShard {
             self.rearm(slot, now);
         }
         self.drain_due(now);
+        self.shed_largest(now);
         for _ in 0..limits::TIMERS_PER_TURN {
             let Some(slot) = self.timers.pop_expired(now.moment) else { break };
             self.on_timer(slot, now);
@@ -388,7 +394,8 @@ impl GatewayShard {
             return;
         }
         let slot = slot_of(id);
-        self.connections.drop_queued_if(slot, reason == CloseReason::Slow);
+        let is_unwanted = matches!(reason, CloseReason::Slow | CloseReason::Overloaded);
+        self.connections.drop_queued_if(slot, is_unwanted);
         self.scratch.clear();
         match code {
             Some(code) => encode_close(code, text, &mut self.scratch),
@@ -457,7 +464,7 @@ impl GatewayShard {
         connection.phase = next;
         let peer_ended = connection.peer_ended;
         match next {
-            Phase::Lingering if is_shed => {
+            Phase::Closing | Phase::Lingering if is_shed => {
                 connection.phase_deadline = now.moment + limits::SHED_LINGER_TIMEOUT;
             }
             Phase::Closing | Phase::Lingering => {

@@ -1,9 +1,9 @@
 //! How a ring takes clients in: one operation for all while there is room, one for each in the last
 //! places, and the peer's address before anybody hears of them.
 //!
-//! The kernel looks for a free place behind the one it gave out or took back last. Where many come and
-//! go it would wander through the whole table, and so would all that is kept by place, up to the
-//! shard's connections. Whenever it has strayed it is sent back to the first place.
+//! The kernel looks for a free place behind the one it gave out or took back last. Where many come
+//! and go it would wander through the whole table, and so would all that is kept by place, up to
+//! the shard's connections. Whenever it has strayed it is sent back to the first place.
 
 use std::os::fd::AsRawFd;
 
