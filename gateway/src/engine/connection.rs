@@ -206,7 +206,20 @@ impl Connections {
         let held_bytes = held.as_ref().map_or(0, |held| held.bytes());
         self.outbox_bytes -= u64::from(held_bytes);
         self.push_message(slot, answer, now);
-        let Some(held) = held else { return };
+        self.append(slot, held, now);
+    }
+
+    /// `connect` is taken up anew: what was held behind it so far, control frames, goes out.
+    pub(crate) fn release_behind_connect(&mut self, slot: u32, now: Moment) {
+        let held = self.slots[slot as usize].behind_connect.take();
+        let held_bytes = held.as_ref().map_or(0, |held| held.bytes());
+        self.outbox_bytes -= u64::from(held_bytes);
+        self.append(slot, held, now);
+    }
+
+    /// Queues what is not counted any more.
+    fn append(&mut self, slot: u32, held: Option<Box<Outbox>>, now: Moment) {
+        let Some(held) = held.filter(|held| !held.is_empty()) else { return };
         let connection = &mut self.slots[slot as usize];
         let before = connection.bytes();
         connection.outbox.append(*held);

@@ -18,6 +18,7 @@ use protocol::ids::ConnectionId;
 use protocol::link::ClientId;
 use protocol::time::Now;
 
+use super::connection::slot_of;
 use super::event::Action;
 use super::notes::TokenFault;
 use super::phase::{Phase, PhaseEvent};
@@ -129,7 +130,7 @@ impl GatewayShard {
         }
     }
 
-    /// Closes a connection that still waits for a key.
+    /// Closes a connection that still waits for a key, and is not in the list of those who may.
     fn refuse_unknown_key(&mut self, id: ConnectionId, now: Now) {
         if self.pending(id).is_some_and(|pending| pending.awaits == Some(Awaits::Keys)) {
             self.note_token(id, TokenFault::KeyUnknown);
@@ -155,13 +156,14 @@ impl GatewayShard {
         let Some(mut session) = connection.session.take() else { return };
         self.sessions_now -= 1;
         connection.phase = Phase::Open;
-        connection.behind_connect = None;
+        self.connections.release_behind_connect(slot_of(id), now.moment);
         let held = session.pending.take().map(|pending| pending.held).unwrap_or_default();
         self.waiting.is_resuming = true;
         self.replay(id, held, now);
         self.waiting.is_resuming = false;
         if awaited_keys {
             // Still unknown: there is no second wait.
+            self.waiting.keys.pop_if(|(last, _)| *last == id);
             self.refuse_unknown_key(id, now);
         }
     }
