@@ -1,12 +1,11 @@
 """Places that run out: RLIMIT_NOFILE bounds the tables of sockets, and all of them are taken."""
 
 import os
-import pathlib
 import resource
 import time
 
-from rig import check, come, dial, server_through
-from ringway import wait_for
+from rig import check, come, dial
+from ringway import Server, wait_for
 from wire import Reader, frame, upgrade
 
 # A ring has a table of so many descriptors, less ten, and a shard 64 rings, each of them two files; on
@@ -18,11 +17,6 @@ IDLE_SECONDS = 3
 CPU_SHARE_MAX = 0.05
 SERVED_SECONDS_MAX = 1
 ANSWER_SECONDS_MAX = 0.5
-
-
-def cpu_seconds(server):
-    fields = pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def ask(connection, reader, number):
@@ -45,14 +39,13 @@ def fill(server):
         kept.append(connection)
 
 
-def exhausted(rig):
+def exhausted(_):
     """While no place is free accepting costs nothing, and who is there is served as before; as soon
     as there are some, who waited is let in."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     files = FILES.get(os.environ.get("DRIVER_OF_TESTS"), FILES_OF_RINGS)
-    server = server_through(rig, "exhausted", f"ulimit -n {files}", {"shards": 1})
-    try:
+    with Server("echo.json", {"shards": 1}, before=f"ulimit -n {files}") as server:
         established = dial(server)
         established.sendall(upgrade("/connection/websocket"))
         reader = Reader(established)
@@ -70,12 +63,12 @@ def exhausted(rig):
             connection = dial(server)
             connection.sendall(upgrade("/connection/websocket"))
             waiting.append(connection)
-        started, used = time.monotonic(), cpu_seconds(server)
+        started, used = time.monotonic(), server.cpu_seconds
         took = []
         while time.monotonic() - started < IDLE_SECONDS:
             took.append(ask(established, reader, 10 + len(took)))
             time.sleep(0.05)
-        share = (cpu_seconds(server) - used) / (time.monotonic() - started)
+        share = (server.cpu_seconds - used) / (time.monotonic() - started)
         check(share < CPU_SHARE_MAX, "accepting spins", share)
         check(max(took) < ANSWER_SECONDS_MAX, max(took))
         check(not any(has_answer(connection) for connection in waiting), "there was a place")
@@ -95,8 +88,6 @@ def exhausted(rig):
                 f"taken and an established client asking 20 times a second, answered in "
                 f"{1000 * max(took):.1f} ms at most; who waited is in {1000 * served:.0f} ms after "
                 f"{FREED} places were free")
-    finally:
-        server.stop()
 
 
 def has_answer(connection):

@@ -1,7 +1,6 @@
 """Servers of these tests, sockets from many addresses, and headers of proxies."""
 
 import json
-import os
 import pathlib
 import signal
 import socket
@@ -9,7 +8,7 @@ import struct
 import urllib.request
 
 from certificates import make
-from ringway import Server, binary, merge, wait_for
+from ringway import Server, merge, wait_for
 from wire import Reader, upgrade
 
 CLIENT = "/connection/websocket"
@@ -29,51 +28,24 @@ class Rig:
     def tls(self):
         return {"enabled": True, "cert_pem": str(self.chain), "key_pem": str(self.key)}
 
-    def server(self, changes):
+    def server(self, changes, **how):
         """A server with these settings, which others may share."""
         name = json.dumps(changes, sort_keys=True)
         if name not in self.servers:
             is_tls = "tls" in changes.get("http_server", {})
             cafile = self.chain if is_tls else None
             changes = merge({"log": {"level": "debug"}, "shards": 2}, changes)
-            self.servers[name] = Server("echo.json", changes, cafile=cafile).__enter__()
+            self.servers[name] = Server("echo.json", changes, cafile=cafile, **how).__enter__()
         return self.servers[name]
 
     def poor_server(self, files):
         """A server on the portable driver, whose connections are files, with so few of them."""
-        poor = self.folder / "poor"
-        poor.write_text(f'#!/bin/sh\nulimit -n {files}\nexec "{binary()}" "$@"\n')
-        poor.chmod(0o755)
-        kept = {name: os.environ.get(name) for name in ("RINGWAY_BIN", "DRIVER_OF_TESTS")}
-        os.environ.update(RINGWAY_BIN=str(poor), DRIVER_OF_TESTS="portable")
-        try:
-            return self.server({"shards": 1, "node": {"name": "poor"}})
-        finally:
-            for name, value in kept.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+        changes = {"shards": 1, "node": {"name": "poor"}}
+        return self.server(changes, before=f"ulimit -n {files}", io="portable")
 
     def stop(self):
         for server in self.servers.values():
             server.stop()
-
-
-def server_through(rig, name, before, changes):
-    """A server of its own that is started by a shell, behind a command."""
-    script = rig.folder / name
-    script.write_text(f'#!/bin/sh\n{before}\nexec "{binary()}" "$@"\n')
-    script.chmod(0o755)
-    kept = os.environ.get("RINGWAY_BIN")
-    os.environ["RINGWAY_BIN"] = str(script)
-    try:
-        return Server("echo.json", merge({"shards": 2}, changes)).__enter__()
-    finally:
-        if kept is None:
-            del os.environ["RINGWAY_BIN"]
-        else:
-            os.environ["RINGWAY_BIN"] = kept
 
 
 def check(holds, *evidence):
@@ -129,11 +101,16 @@ def ends_silently(connection):
         return True
 
 
-def metric(server, name, label=""):
-    """The sum of a metric over shards, or of one label."""
+def metrics(server):
+    """Lines of the metrics."""
     address = f"http://127.0.0.1:{server.metrics_port}/metrics"
     with urllib.request.urlopen(address, timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
+        return answer.read().decode().splitlines()
+
+
+def metric(server, name, label=""):
+    """The sum of a metric over shards, or of one label."""
+    lines = metrics(server)
     if not any(line.startswith(f"# TYPE ringway_{name} ") for line in lines):
         raise KeyError(f"there is no metric {name}")
     wanted = f"ringway_{name}_total{{" if not label else f'ringway_{name}_total{{reason="{label}"}}'
@@ -142,10 +119,7 @@ def metric(server, name, label=""):
 
 def gauge(server, name):
     """A gauge of the process."""
-    address = f"http://127.0.0.1:{server.metrics_port}/metrics"
-    with urllib.request.urlopen(address, timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    [line] = [line for line in lines if line.startswith(f"ringway_{name} ")]
+    [line] = [line for line in metrics(server) if line.startswith(f"ringway_{name} ")]
     return int(line.rsplit(" ", 1)[1])
 
 

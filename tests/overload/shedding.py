@@ -13,8 +13,8 @@ import socket
 import threading
 import time
 
-from rig import check, come, gauge, metric, server_through
-from ringway import wait_for
+from rig import check, come, gauge, metric
+from ringway import Server, merge, wait_for
 from wire import Reader, frame, upgrade
 
 MIB = 1 << 20
@@ -32,7 +32,8 @@ GROUPS = pathlib.Path("/sys/fs/cgroup")
 
 @contextlib.contextmanager
 def group():
-    """A control group with the limit, of either version, or None where none can be made."""
+    """The file with the limit of a control group, of either version, or None where none can be
+    made."""
     for parent, limit in ((GROUPS / "memory", "memory.limit_in_bytes"), (GROUPS, "memory.max")):
         made = parent / f"ringway-{os.getpid()}"
         try:
@@ -43,7 +44,7 @@ def group():
             # Without the controller the new group has no such file.
             if (made / limit).exists():
                 (made / limit).write_text(str(LIMIT_BYTES))
-                yield made
+                yield made / limit
                 return
         finally:
             # Whoever was in it is gone, and the kernel notices a little later.
@@ -60,8 +61,9 @@ def removed(folder):
 
 
 @contextlib.contextmanager
-def limited(rig, name, levels):
-    """A server that may take so much, whose limit is in the control group or the option."""
+def limited(name, levels):
+    """A server that may take so much, and the control group's file that says so; or None where it
+    is the option that does."""
     with group() as made:
         changes = {
             "node": {"name": name}, "memory": dict(levels),
@@ -70,12 +72,9 @@ def limited(rig, name, levels):
         }
         if made is None:
             changes["memory"]["limit"] = LIMIT_BYTES
-        before = f"echo $$ > {made}/cgroup.procs" if made else ":"
-        server = server_through(rig, name, before, changes)
-        try:
-            yield server, made is not None
-        finally:
-            server.stop()
+        before = f"echo $$ > {made.parent}/cgroup.procs" if made else None
+        with Server("echo.json", merge({"shards": 2}, changes), before=before) as server:
+            yield server, made
 
 
 def member(server, channel, reads):
@@ -149,10 +148,10 @@ def crowded(server):
     return stalled, live
 
 
-def shed(rig):
+def shed(_):
     """Newcomers get 503, those who do not read are closed, live clients are answered, nobody is
     killed; and when the flood is over everybody is let in again."""
-    with limited(rig, "shed", {}) as (server, is_held):
+    with limited("shed", {}) as (server, file):
         stalled, live = crowded(server)
         took, statuses, most = [], [], 0
         with Flood(server) as flood:
@@ -180,19 +179,23 @@ def shed(rig):
         check(2 in levels and levels[-1] == gauge(server, "memory_level") == 0, levels)
         for client in live:
             ask(client, 5, took)
+        if file:
+            # Who is given more has it without a restart.
+            file.write_text(str(2 * LIMIT_BYTES))
+            wait_for("the new limit", lambda: gauge(server, "memory_limit_bytes") == 2 * LIMIT_BYTES)
         for connection, _ in [*stalled, *live]:
             connection.close()
     check(max(took) < ANSWER_SECONDS_MAX, max(took))
     took.sort()
-    return (f"{place(is_held)}: {flood.count} broadcasts of {CHANNELS_AT_ONCE * len(PAYLOAD) // 1000} kB, at "
+    return (f"{place(file)}: {flood.count} broadcasts of {CHANNELS_AT_ONCE * len(PAYLOAD) // 1000} kB, at "
             f"most {most // MIB} MiB; {closed:.0f} of {STALLED} that did not read closed, 0 of {LIVE} "
             f"others, answered in {1000 * took[len(took) // 2]:.1f} ms (at most "
             f"{1000 * took[-1]:.0f}); {refused:.0f} of {len(statuses)} newcomers refused; "
             f"levels {levels}")
 
 
-def place(is_held):
-    return "in a control group" if is_held else "by memory.limit, without a control group"
+def place(file):
+    return "in a control group" if file else "by memory.limit, without a control group"
 
 
 def let_in(server):
@@ -208,14 +211,14 @@ def changes_of_level(server):
     return [next(level for text, level in told.items() if text in line) for line in lines]
 
 
-def without(rig):
+def without(_):
     """The same without levels: the process takes more than it may, and is killed for it where the
     kernel holds it to the limit. Without this the row above would prove nothing."""
-    with limited(rig, "unshed", {"refuse_level": 0, "shed_level": 0}) as (server, is_held):
+    with limited("unshed", {"refuse_level": 0, "shed_level": 0}) as (server, file):
         stalled, live = crowded(server)
 
         def is_lost():
-            if is_held:
+            if file:
                 return not server.is_alive
             return server.resident_kib * 1024 > LIMIT_BYTES
 
@@ -226,7 +229,7 @@ def without(rig):
             connection.close()
         code = server.process.poll()
         check(code in (None, -signal.SIGKILL), code)
-        return f"{place(is_held)}: {'killed' if code else 'beyond the limit'}"
+        return f"{place(file)}: {'killed' if code else 'beyond the limit'}"
 
 
 def rows():

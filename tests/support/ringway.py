@@ -8,6 +8,7 @@ DRIVER_OF_TESTS names what drives its sockets, as --io takes it (default: what t
 import json
 import os
 import pathlib
+import random
 import socket
 import ssl
 import subprocess
@@ -19,15 +20,16 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 10
 STOP_SECONDS_MAX = 15
+PORTS_GIVEN = set()
 
 
 def binary():
     return os.path.abspath(os.environ.get("RINGWAY_BIN", ROOT / "target/release/ringway"))
 
 
-def driver():
+def driver(name=None):
     """Arguments that choose the driver."""
-    name = os.environ.get("DRIVER_OF_TESTS")
+    name = name or os.environ.get("DRIVER_OF_TESTS")
     return ["--io", name] if name else []
 
 
@@ -41,9 +43,10 @@ def wait_for(what, holds, seconds=10):
 
 class Server:
     """A running server. Use as a context manager; `log` is what it wrote so far. One that speaks
-    TLS is asked by https, by who trusts the certificate in `cafile`."""
+    TLS is asked by https, by who trusts the certificate in `cafile`. `before` is a line of shell
+    that the process is started behind, `io` its driver whatever that of the other tests."""
 
-    def __init__(self, config_name, changes=None, port=None, cafile=None):
+    def __init__(self, config_name, changes=None, port=None, cafile=None, before=None, io=None):
         config = json.loads((ROOT / "tests/configs" / config_name).read_text())
         config = merge(config, changes or {})
         self.port = port or free_port()
@@ -54,6 +57,7 @@ class Server:
         config["http_server"] = merge(config.get("http_server", {}), server)
         config["metrics"] = {"address": f"127.0.0.1:{self.metrics_port}"}
         self.config = config
+        self.before, self.io = before, io
         self.folder = tempfile.TemporaryDirectory(prefix="ringway-test-")
 
     def __enter__(self):
@@ -62,10 +66,14 @@ class Server:
         self.log_path = folder / "log"
         # The server reads RINGWAY_… itself, and refuses names it does not know.
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("RINGWAY_")}
+        command = [binary(), "serve", "--config", "config.json", "--allow-unsupported",
+                   *driver(self.io)]
+        if self.before:
+            command = ["sh", "-c", f'{self.before}\nexec "$0" "$@"', *command]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [binary(), "serve", "--config", "config.json", "--allow-unsupported", *driver()],
-                cwd=folder, env=inherited, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                command, cwd=folder, env=inherited, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log,
             )
         give_up = time.monotonic() + START_SECONDS_MAX
         while not self.is_healthy():
@@ -107,6 +115,13 @@ class Server:
         [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
         return int(line.split()[1])
 
+    @property
+    def cpu_seconds(self):
+        """Time of a processor that it has taken, its own and the kernel's for it."""
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        fields = stat.rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def is_healthy(self):
         address = f"{self.origin}/health"
         try:
@@ -136,6 +151,15 @@ def merge(base, changes):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on, that was not given before, and that the kernel gives to no
+    client by chance: it takes theirs from above."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in PORTS_GIVEN:
+            PORTS_GIVEN.add(port)
+            return port

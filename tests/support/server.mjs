@@ -184,13 +184,24 @@ function merge(base, changes) {
   return merged;
 }
 
-function freePort() {
-  return new Promise((done, fail) => {
+const portsGiven = new Set();
+
+/** A port that nobody listens on, that was not given before, and that the kernel gives to no client
+ *  by chance: it takes theirs from above. */
+async function freePort() {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    if (!portsGiven.has(port) && await isFree(port)) {
+      portsGiven.add(port);
+      return port;
+    }
+  }
+}
+
+function isFree(port) {
+  return new Promise((done) => {
     const probe = createServer();
-    probe.once('error', fail);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => done(port));
-    });
+    probe.once('error', () => done(false));
+    probe.listen(port, '127.0.0.1', () => probe.close(() => done(true)));
   });
 }
