@@ -14,7 +14,7 @@ use gateway::limits::{RETRY_AFTER_SECONDS, SHED_LINGER_TIMEOUT};
 use protocol::channels::ChannelOptions;
 use protocol::ids::ConnectionId;
 use protocol::proxies::Prefixes;
-use support::{Bench, UPGRADE, insecure};
+use support::{Bench, CONNECTIONS_MAX, UPGRADE, insecure};
 
 const OPEN: ArrivalLimits = ArrivalLimits {
     rate: None,
@@ -192,8 +192,7 @@ fn a_reload_changes_limits_for_who_comes_next() {
 #[test]
 fn a_full_process_says_so_and_lets_the_refused_go_soon() {
     let [mut bench, _] = benches(OPEN);
-    // The bench's shard holds 1,000.
-    let all: Vec<_> = (0..1_000).map(|_| come(&mut bench, "192.0.2.1:5")).collect();
+    let all: Vec<_> = (0..CONNECTIONS_MAX).map(|_| come(&mut bench, "192.0.2.1:5")).collect();
     assert!(all.iter().all(|(_, answer)| is_in(answer)));
     let (refused, answer) = come(&mut bench, "192.0.2.2:5");
     assert!((RETRY_AFTER_SECONDS..=2 * RETRY_AFTER_SECONDS).contains(&retry_after(&answer)));

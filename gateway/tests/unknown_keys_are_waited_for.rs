@@ -7,7 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use gateway::engine::{ConnectClaims, Event, SubscribeTokenClaims, TokenRefusal, TokenVerifier};
-use protocol::ids::{ShardId, home_of};
+use gateway::limits::AWAITING_KEYS_MAX;
+use protocol::ids::{ConnectionId, ShardId, home_of};
 use support::{Bench, insecure, open_channels};
 
 /// Knows one key; the key of a token is its `kid`.
@@ -61,4 +62,26 @@ fn it_is_refused_with_its_own_key_only() {
     assert!(bench.texts(honest).is_empty(), "it still waits");
     bench.tell(Event::KeysFailed { key_id: None });
     assert_eq!(bench.texts(honest), ["close 3500"]);
+}
+
+#[test]
+fn who_was_refused_takes_no_room_of_those_who_wait() {
+    let mut bench = Bench::with_tokens(insecure(open_channels()), Arc::new(Knows("old")));
+    let bogus: Vec<ConnectionId> =
+        std::iter::repeat_with(|| bench.upgraded()).take(AWAITING_KEYS_MAX).collect();
+    for connection in &bogus {
+        bench.say(*connection, &connect_with("bogus"));
+    }
+    let one_too_many = bench.upgraded();
+    bench.say(one_too_many, &connect_with("bogus"));
+    assert_eq!(bench.texts(one_too_many), ["close 3500"], "there is no more room");
+    bench.tell(Event::Keys(Arc::new(Knows("another"))));
+    for connection in bogus {
+        assert_eq!(bench.texts(connection), ["close 3500"], "its key did not come");
+    }
+    let honest = bench.upgraded();
+    bench.say(honest, &connect_with("new"));
+    assert!(bench.texts(honest).is_empty(), "it waits");
+    bench.tell(Event::Keys(Arc::new(Knows("new"))));
+    assert!(bench.texts(honest)[0].contains(r#""connect":"#));
 }

@@ -63,6 +63,9 @@ pub fn publication(offset: u64, text: &str) -> Arc<Publication> {
     Arc::new(Publication { offset, content, publisher: None, tags: None, time_ms: 0 })
 }
 
+/// Room of the bench's shard.
+pub const CONNECTIONS_MAX: u32 = 8192;
+
 impl Bench {
     pub fn new(config: GatewayConfig) -> Self {
         Self::with_tokens(config, Arc::new(NoTokens))
@@ -70,8 +73,12 @@ impl Bench {
 
     pub fn with_tokens(config: GatewayConfig, verifier: Arc<dyn TokenVerifier>) -> Self {
         let now = Now { moment: Moment::from_millis(1000), unix_ms: 1_700_000_000_000 };
-        let options =
-            ShardOptions { shard: ShardId(0), shards_count: 2, connections_max: 1000, seed: 7 };
+        let options = ShardOptions {
+            shard: ShardId(0),
+            shards_count: 2,
+            connections_max: CONNECTIONS_MAX,
+            seed: 7,
+        };
         Self {
             shard: GatewayShard::new(options, Arc::new(config), verifier, now),
             now,
