@@ -86,9 +86,9 @@ pub const RETRY_JITTER_SECONDS_MIN: u64 = 5;
 /// Who was refused for want of room has this long to close its side: its answer fits into the
 /// kernel's buffer, and its place is wanted.
 pub const SHED_LINGER_TIMEOUT: Duration = Duration::from_millis(500);
-/// Clients that one turn takes in behind all else. Each goes on to cost some 30 to 60 µs.
+/// Clients that one turn takes in behind all else. Each goes on to cost some 45 to 60 µs.
 pub const ACCEPTS_PER_TURN: usize = 32;
-/// Clients that one turn lets go because they send nothing more, behind all else: some 10 µs each.
+/// Clients that one turn lets go because they send nothing more, behind all else.
 pub const ENDS_PER_TURN: usize = 64;
 /// Connections that one turn looks at in search of those who hold most, while the process is short
 /// of memory …

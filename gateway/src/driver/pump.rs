@@ -255,7 +255,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         }
     }
 
-    /// Lets some of those go who went, for the same reason.
+    /// Lets some of those go who went. When all go at once, those who stay are served between them.
     fn take_ended(&mut self, now: Now) {
         for _ in 0..self.turn.ends {
             let Some((connection, end)) = self.ended.pop_front() else { return };
@@ -264,8 +264,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         }
     }
 
-    /// Takes in some of those who came. When all come at once, those who are here are served
-    /// between them.
+    /// Takes in some of those who came, for the same reason.
     fn take_accepted(&mut self, now: Now) {
         for _ in 0..self.turn.accepts {
             let Some((connection, peer)) = self.accepted.pop_front() else { return };

@@ -1,8 +1,8 @@
 //! Connects whose token is not looked at yet: the turn has done enough of them, or the key is not
 //! there.
 //!
-//! Whoever is connected is served first. A signature costs as much as some ten messages, so a turn
-//! checks [`limits::CONNECTS_PER_TURN`] and keeps the rest, in order, as they came.
+//! Whoever is connected is served first. A turn checks [`limits::CONNECTS_PER_TURN`] signatures and
+//! keeps the rest, in order, as they came.
 //!
 //! ```text
 //!  connect ─► checks left in this turn? ──yes──► token ──key unknown──► keys ─┐

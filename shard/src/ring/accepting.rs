@@ -102,6 +102,7 @@ impl Ring {
         if !std::mem::take(&mut self.has_strayed) {
             return Ok(());
         }
+        self.counters.turns += 1;
         if let Err(error) = self.ring.submit()
             && !matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))
         {
