@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+
+from observe import metrics
 
 PORT, METRICS = 9003, 9004
 CONNECTIONS = 16
@@ -45,13 +46,6 @@ def config(data):
             "allow_publish_for_client": True,
         }]},
     }
-
-
-def metrics():
-    with urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#") and " " in line]
-    return {name.removeprefix("ringway_"): float(value) for name, value in pairs}
 
 
 def bare(folder, batch_bytes, seconds):
@@ -134,13 +128,13 @@ class Bench:
 
     def at_most(self, depth, seconds):
         """As many publications as are acknowledged, against the bare disk in equal batches."""
-        before = metrics()
+        before = metrics(METRICS)
         load = self.load("durable", "--depth", depth, "--seconds", seconds)
-        after = metrics()
+        after = metrics(METRICS)
         commits, written = (after[name] - before.get(name, 0)
                             for name in ("journal_commits_total", "journal_bytes_total"))
         # What the store has to catch up with is not the bare disk's.
-        while metrics()["store_lag_entries"] > 0:
+        while metrics(METRICS)["store_lag_entries"] > 0:
             time.sleep(0.2)
         entries = load["acknowledged"] / commits
         rate = bare(self.folder, int(written / commits), seconds)
@@ -188,7 +182,7 @@ def main():
 
 def measure(bench, pairs, seconds, quiet):
     steady = bench.load("durable", "--rate", RATE, "--seconds", seconds)
-    lag = metrics()["store_lag_milliseconds"]
+    lag = metrics(METRICS)["store_lag_milliseconds"]
     print(f"  {steady['per_second']:,.0f} /s for {seconds} s (bar 20,000), refused "
           f"{steady['refused']}, p99 {steady['p99_us']} us; store lag {lag:,.0f} ms (bar 2,000)")
     ours, ours99, bare50, bare99, sync99 = zip(*(bench.latency(quiet) for _ in range(pairs)))

@@ -5,16 +5,17 @@ import pathlib
 import urllib.request
 
 
-def metrics(port, name):
-    """Lines of a metric, or of all that begin so."""
+def metrics(port):
+    """Every metric with its labels, and its value."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
-    return [line for line in lines if line.startswith(f"ringway_{name}")]
+    pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+    return {name.removeprefix("ringway_"): float(value) for name, value in pairs}
 
 
 def metric(port, name):
-    """The sum of those lines."""
-    return sum(float(line.rsplit(" ", 1)[1]) for line in metrics(port, name))
+    """The sum of all whose names begin so."""
+    return sum(value for found, value in metrics(port).items() if found.startswith(name))
 
 
 def cpu_seconds(pid):

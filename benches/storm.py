@@ -182,7 +182,9 @@ def main():
             measure(arguments, server, loads, tls)
         except SystemExit:
             if server.poll() is None:
-                reasons = [line for line in metrics(METRICS, "closes_total") if line[-2:] != " 0"]
+                closes = metrics(METRICS).items()
+                reasons = {name: count for name, count in closes
+                           if name.startswith("closes_total") and count > 0}
                 print(f"  the server closed: {reasons}", file=sys.stderr)
             raise
         finally:
