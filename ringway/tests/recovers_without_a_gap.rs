@@ -11,12 +11,15 @@ mod server;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use server::{Client, Received, Server};
 
 const CYCLES: u64 = 10_000;
 const CLIENTS: u64 = 16;
+/// The publisher waits for whoever is so far behind: one recovery holds 300.
+const BEHIND_MAX: u64 = 150;
 
 /// Random numbers from a seed: xorshift64.
 struct Random(u64);
@@ -35,6 +38,8 @@ impl Random {
 struct Ledger {
     epoch: String,
     offset: u64,
+    /// The offset, for the publisher.
+    shown: Arc<AtomicU64>,
     recovered: u64,
     refused: u64,
     seen: u64,
@@ -45,6 +50,7 @@ impl Ledger {
         let offset = publication["offset"].as_u64().expect("an offset");
         assert_eq!(offset, self.offset + 1, "a gap, a repeat, or another order");
         self.offset = offset;
+        self.shown.store(offset, Ordering::Relaxed);
         self.seen += 1;
     }
 
@@ -56,6 +62,7 @@ impl Ledger {
         if !is_return {
             self.epoch = result["epoch"].as_str().expect("an epoch").to_owned();
             self.offset = result["offset"].as_u64().unwrap_or(0);
+            self.shown.store(self.offset, Ordering::Relaxed);
             return;
         }
         assert_eq!(result["epoch"].as_str(), Some(self.epoch.as_str()), "the epoch stays");
@@ -69,6 +76,7 @@ impl Ledger {
             assert!(publications.is_empty(), "never a part");
             assert!(top > self.offset, "nothing was missed, so that nothing was refused");
             self.offset = top;
+            self.shown.store(top, Ordering::Relaxed);
         }
     }
 }
@@ -109,6 +117,7 @@ fn run(namespace: &str, cycles: u64, pause: bool) -> (u64, u64, u64) {
     ));
     let channel = format!("{namespace}:room");
     let is_over = Arc::new(AtomicBool::new(false));
+    let shown: Vec<Arc<AtomicU64>> = (0..CLIENTS).map(|_| Arc::default()).collect();
     let (recovered, refused, seen) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         let publisher = scope.spawn(|| {
@@ -119,27 +128,35 @@ fn run(namespace: &str, cycles: u64, pause: bool) -> (u64, u64, u64) {
                     r#"{{"id":{id},"publish":{{"channel":"{channel}","data":{{"n":{id}}}}}}}"#
                 );
                 client.send(&publish);
-                // Slow enough that a client which waits for a core misses less than one recovery
-                // holds.
-                thread::sleep(std::time::Duration::from_millis(1));
                 assert!(client.text().contains(r#""publish":{}"#));
                 id += 1;
+                // A client that waits for a core misses less than one recovery holds.
+                let slowest = || shown.iter().map(|one| one.load(Ordering::Relaxed)).min();
+                while slowest().is_some_and(|offset| offset + BEHIND_MAX < id)
+                    && !is_over.load(Ordering::Relaxed)
+                {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                thread::sleep(Duration::from_millis(1));
             }
         });
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| {
+            .zip(&shown)
+            .map(|(number, shown)| {
                 let (server, channel) = (&server, &channel);
                 let (recovered, refused, seen) = (&recovered, &refused, &seen);
                 scope.spawn(move || {
                     let mut random = Random(0x1234_5678_9abc_def1 + number * 7919);
-                    let mut ledger = Ledger::default();
+                    let mut ledger = Ledger { shown: shown.clone(), ..Ledger::default() };
                     for cycle in 0..=cycles / CLIENTS {
                         let bytes = 300 + random.below(4000);
                         one_visit(server, channel, &mut ledger, bytes, cycle > 0);
                         if pause {
-                            thread::sleep(std::time::Duration::from_millis(random.below(20)));
+                            thread::sleep(Duration::from_millis(random.below(20)));
                         }
                     }
+                    // Nobody waits for it any more.
+                    shown.store(u64::MAX / 2, Ordering::Relaxed);
                     recovered.fetch_add(ledger.recovered, Ordering::Relaxed);
                     refused.fetch_add(ledger.refused, Ordering::Relaxed);
                     seen.fetch_add(ledger.seen, Ordering::Relaxed);
