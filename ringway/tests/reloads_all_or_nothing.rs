@@ -35,7 +35,10 @@ fn a_namespace_comes_with_a_reload() {
 
     server.reload(&config(r#"{"name": "one"}, {"name": "two", "no_such_option": true}"#));
     server.reload(&config(r#"{"name": "two"}, {"name": "three"}"#));
-    eventually(&mut client, "three:x", r#""publish":{}"#);
+    server.log_until("reload: every shard has the new settings");
+    client.send(r#"{"id":1,"publish":{"channel":"three:x","data":1}}"#);
+    let reply = client.text();
+    assert!(reply.contains(r#""publish":{}"#), "it holds as soon as that is said: {reply}");
     eventually(&mut client, "two:x", r#""publish":{}"#);
     eventually(&mut client, "one:x", r#""code":102"#);
 }

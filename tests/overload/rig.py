@@ -143,6 +143,7 @@ def reload(server, changes):
     server.config = merge(server.config, changes)
     path = pathlib.Path(server.folder.name) / "config.json"
     path.write_text(json.dumps(server.config))
-    before = server.log.count("reload: ")
+    done = "reload: every shard has the new settings"
+    before = server.log.count(done)
     server.process.send_signal(signal.SIGHUP)
-    wait_for("the reload", lambda: server.log.count("reload: ") > before)
+    wait_for("the reload", lambda: server.log.count(done) > before)

@@ -112,6 +112,20 @@ impl Reloading {
         if keys_changed {
             self.key_sources.send_replace(source);
         }
+        self.announce().await;
+    }
+
+    /// Says when the new settings hold everywhere: whoever changes something waits for that.
+    async fn announce(&self) {
+        let (answers, shards) = (self.backend.inspect().await.len(), self.shards.len());
+        if answers == shards {
+            tracing::info!("reload: every shard has the new settings");
+        } else {
+            tracing::warn!(
+                "reload: {answers} of {shards} shards say that they have the new settings; the \
+                 others are busy and take them later"
+            );
+        }
     }
 }
 
