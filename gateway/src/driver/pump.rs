@@ -76,6 +76,9 @@ pub struct Pump<I, U, S, C> {
     pub(super) parts: PumpParts<I, U, S, C>,
     pub(super) readers: Vec<Reader>,
     pub(super) tls: Tls,
+    /// Connections for which TLS may have something to send, behind what this turn sends to them
+    /// anyway: at most one for each chunk that came in it.
+    pub(super) unflushed: Vec<ConnectionId>,
     /// Connections that begin with a header of a proxy, of which not all has come.
     pub(super) proxied: HashMap<ConnectionId, ProxyHeader, foldhash::fast::RandomState>,
     /// Clients that came and were not taken in yet, no more than there are places: nothing is
@@ -102,6 +105,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             parts,
             readers: Vec::new(),
             tls: Tls::default(),
+            unflushed: Vec::new(),
             proxied: HashMap::default(),
             accepted: VecDeque::new(),
             ended: VecDeque::new(),
@@ -196,6 +200,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.take_ended(now);
         self.take_accepted(now);
         self.act(now);
+        self.flush_rest();
         self.parts.uplink.flush();
         self.count_turn(now);
         Ok(())

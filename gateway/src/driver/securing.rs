@@ -55,7 +55,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         if let Some((chunk, _)) = chunk {
             parts.io.recycle(chunk);
         }
-        self.flush(connection);
+        self.unflushed.push(connection);
         self.conclude(outcome, now);
         let is_unfinished = self.tls.is_unfinished(connection);
         if is_unfinished || was_unfinished {
@@ -127,6 +127,14 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             self.parts.io.send(connection, last);
         }
         self.parts.io.close(connection);
+    }
+
+    /// Hands the kernel what TLS has for it and no send of the engine took along: the end of a
+    /// handshake goes out together with the answer to the request behind it.
+    pub(super) fn flush_rest(&mut self) {
+        while let Some(connection) = self.unflushed.pop() {
+            self.flush(connection);
+        }
     }
 
     /// Hands the kernel what TLS has for it.

@@ -219,7 +219,7 @@ impl Tls {
         }
         let refusal = if self.counters.handshakes_now >= u64::from(config.handshakes_max) {
             HandshakeEnd::TooMany
-        } else if let Ok(session) = Session::new(config.server.clone()) {
+        } else if let Ok(session) = Session::new(config.answering(bytes)) {
             socket.state = State::Handshaking(Box::new(Handshake {
                 session,
                 secrets: FirstSecrets::default(),

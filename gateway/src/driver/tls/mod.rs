@@ -8,6 +8,7 @@
 mod certificates;
 mod config;
 mod counters;
+mod hello;
 mod keys;
 mod layer;
 mod record;

@@ -72,6 +72,31 @@ fn every_suite_works() {
 }
 
 #[test]
+fn the_cheapest_suite_is_taken_unless_the_client_has_no_aes() {
+    use rustls::crypto::aws_lc_rs::cipher_suite::{
+        TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 as AES_128_OLD,
+        TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 as AES_256_OLD,
+        TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 as CHACHA20_OLD,
+        TLS13_AES_128_GCM_SHA256 as AES_128, TLS13_AES_256_GCM_SHA384 as AES_256,
+        TLS13_CHACHA20_POLY1305_SHA256 as CHACHA20,
+    };
+    for (version, suites, taken) in [
+        (&TLS13, [AES_256, AES_128, CHACHA20], AES_128),
+        (&TLS13, [AES_256, CHACHA20, AES_128], AES_128),
+        (&TLS13, [CHACHA20, AES_256, AES_128], CHACHA20),
+        (&TLS12, [AES_256_OLD, AES_128_OLD, CHACHA20_OLD], AES_128_OLD),
+        (&TLS12, [CHACHA20_OLD, AES_128_OLD, AES_256_OLD], CHACHA20_OLD),
+    ] {
+        let client = testing::client(suites.to_vec(), &[version]);
+        let pair = Pair::new(config(&testing::options()), client).shaken();
+        assert_eq!(pair.client.negotiated_cipher_suite(), Some(taken), "{suites:?}");
+    }
+    let client = testing::client(vec![AES_256, CHACHA20], &[&TLS13]);
+    let pair = Pair::new(config(&testing::options()), client).shaken();
+    assert_eq!(pair.client.negotiated_cipher_suite(), Some(AES_256), "there is no AES-128");
+}
+
+#[test]
 fn data_behind_the_handshake_in_the_same_bytes_is_read() {
     for (server, client) in ways() {
         let mut pair = Pair::new(server, client);
