@@ -2,6 +2,7 @@
 
 import os
 import resource
+import statistics
 import time
 
 from rig import check, come, dial
@@ -16,7 +17,8 @@ SILENT, WAITING, FREED = 40, 10, 60
 IDLE_SECONDS = 3
 CPU_SHARE_MAX = 0.05
 SERVED_SECONDS_MAX = 1
-ANSWER_SECONDS_MAX = 0.5
+# The usual answer; what a busy machine does to a single one is not asked.
+ANSWER_SECONDS_MAX = 0.05
 
 
 def ask(connection, reader, number):
@@ -70,7 +72,8 @@ def exhausted(_):
             time.sleep(0.05)
         share = (server.cpu_seconds - used) / (time.monotonic() - started)
         check(share < CPU_SHARE_MAX, "accepting spins", share)
-        check(max(took) < ANSWER_SECONDS_MAX, max(took))
+        usual = statistics.median(took)
+        check(usual < ANSWER_SECONDS_MAX, usual, max(took))
         check(not any(has_answer(connection) for connection in waiting), "there was a place")
         freed = time.monotonic()
         for connection in kept[:FREED]:
@@ -86,7 +89,7 @@ def exhausted(_):
         wait_for("room", lambda: is_let_in(server))
         return (f"{len(kept) + 1} clients with {files} files; {100 * share:.1f} % CPU with all places "
                 f"taken and an established client asking 20 times a second, answered in "
-                f"{1000 * max(took):.1f} ms at most; who waited is in {1000 * served:.0f} ms after "
+                f"{1000 * usual:.1f} ms ({1000 * max(took):.1f} at most); who waited is in {1000 * served:.0f} ms after "
                 f"{FREED} places were free")
 
 
