@@ -60,6 +60,11 @@ pub const STORE_WAL_PAGES: u32 = 16_384;
 pub const SPARE_RETRY_TURNS: u32 = 256;
 /// A question that has waited so long is not put to the store: nobody waits for its answer.
 pub const QUESTION_AGE_MAX: Duration = Duration::from_secs(5);
+/// How long a change of namespaces may take until it is refused; a log that is silent is answered
+/// for as soon.
+pub const NAMESPACES_TIME_MAX: Duration = Duration::from_secs(5);
+/// Changes of namespaces that wait for the store, with those that nobody waits for any more.
+pub const NAMESPACES_WAITING_MAX: usize = 8;
 /// Pause between two attempts to open a new segment after a failure.
 pub const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 /// First pause after a failed commit of the store; it doubles.

@@ -72,10 +72,10 @@ fn the_database() {
         runtime.expect("a runtime").block_on(async {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
             let mut connection = options.connect().await.expect("a database");
-            let newer = "UPDATE _sqlx_migrations SET version = 2";
+            let newer = "UPDATE _sqlx_migrations SET version = 3 WHERE version = 2";
             sqlx::query(newer).execute(&mut connection).await.expect("changed");
             connection.close().await.expect("closed");
         });
     };
-    refused(change, "store.sqlite has schema 2");
+    refused(change, "store.sqlite has schema 3");
 }

@@ -86,6 +86,10 @@ pub struct ChannelOptions {
     pub durability: Durability,
     /// What happens to slow subscribers.
     pub slow_consumer: SlowConsumer,
+    /// Since when the channels are durable without a break: the data directory counts up whenever
+    /// they become durable. An epoch that was stored under another generation is over. Nobody
+    /// configures it; zero where nothing is durable, and before the directory was asked.
+    pub generation: u64,
 }
 
 impl Default for ChannelOptions {
@@ -115,6 +119,7 @@ impl Default for ChannelOptions {
             allow_user_limited_channels: false,
             durability: Durability::Memory,
             slow_consumer: SlowConsumer::Disconnect,
+            generation: 0,
         }
     }
 }

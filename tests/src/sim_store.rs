@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use persistence::store::{Store, StoreError, StorePosition};
+use persistence::engine::generations::Generations;
+use persistence::store::{Changed, Store, StoreError, StorePosition};
 use protocol::channels::Namespaces;
 use protocol::link::{LogChange, LogEntry, Position, Publication, StoreAnswer, StoreQuestion};
 
@@ -22,6 +23,7 @@ pub struct Rows {
     /// The checkpoint.
     pub position: StorePosition,
     channels: BTreeMap<Arc<str>, ChannelRows>,
+    generations: Generations,
     /// Committed, and not yet told to the ledger.
     news: Vec<LogEntry>,
 }
@@ -159,5 +161,17 @@ impl Store for SimStore {
 
     async fn retain(&mut self, _: &Namespaces, _: u64) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    async fn set_namespaces(&mut self, namespaces: &Namespaces) -> Result<Changed, StoreError> {
+        let mut rows = self.rows.lock();
+        let after = rows.generations.followed_by(namespaces);
+        let namespaces = after.stamped(namespaces);
+        let before = std::mem::replace(&mut rows.generations, after.clone());
+        Ok(Changed { namespaces, before, after })
+    }
+
+    fn undo_namespaces(&mut self, before: Generations) {
+        self.rows.lock().generations = before;
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use protocol::channels::Namespaces;
 use protocol::link::LogEntry;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::shared::{Clock, Shared};
@@ -22,7 +22,7 @@ use crate::limits::{
     COMMIT_BYTES_MAX, COMMIT_BYTES_SOON, COMMIT_ENTRIES_MAX, COMMIT_PAUSE, RETENTION_IDLE_PAUSE,
     STORE_RETRY_PAUSE_MAX, STORE_RETRY_PAUSE_MIN,
 };
-use crate::store::{Store, StorePosition};
+use crate::store::{Store, StoreError, StorePosition};
 
 /// Where the next batch is read.
 #[derive(Clone, Copy, Debug)]
@@ -41,15 +41,21 @@ struct Chunk {
     batch: u64,
 }
 
-/// Options of a namespace may change while the follower runs.
-pub(crate) type NamespacesWatch = watch::Receiver<Arc<Namespaces>>;
+/// Other namespaces are served, once that is written down.
+pub(crate) struct NamespacesChange {
+    pub(crate) namespaces: Arc<Namespaces>,
+    /// Takes the namespaces with their generations. Who is gone serves those from before.
+    pub(crate) done: oneshot::Sender<Result<Arc<Namespaces>, StoreError>>,
+}
 
 /// Reads the journal into the store.
 pub(crate) struct Follower<S: Store, R: SegmentSource> {
     store: S,
     source: R,
     shared: Arc<Shared>,
-    namespaces: NamespacesWatch,
+    /// What retention goes by.
+    namespaces: Arc<Namespaces>,
+    changes: mpsc::Receiver<NamespacesChange>,
     clock: Clock,
     salt: u64,
     shutdown_time: Duration,
@@ -71,7 +77,8 @@ pub(crate) struct FollowerParts<S, R> {
     pub(crate) position: StorePosition,
     pub(crate) source: R,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) namespaces: NamespacesWatch,
+    pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) changes: mpsc::Receiver<NamespacesChange>,
     pub(crate) clock: Clock,
     pub(crate) salt: u64,
     pub(crate) shutdown_time: Duration,
@@ -84,6 +91,7 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             source: parts.source,
             shared: parts.shared,
             namespaces: parts.namespaces,
+            changes: parts.changes,
             clock: parts.clock,
             salt: parts.salt,
             shutdown_time: parts.shutdown_time,
@@ -108,6 +116,7 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             }
             if !is_last {
                 self.pause().await;
+                self.change_namespaces().await;
             }
             let stored = self.store_next(deadline).await;
             match stored {
@@ -147,6 +156,7 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
             if hurried.is_ok() || Instant::now() >= until {
                 return;
             }
+            self.change_namespaces().await;
             self.retain().await;
         }
     }
@@ -183,12 +193,37 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
     }
 
     /// Waits, but not through the end of the journal, which gives a deadline.
-    async fn wait(&self, pause: Duration, is_last: bool) {
+    async fn wait(&mut self, pause: Duration, is_last: bool) {
         let until = Instant::now() + pause;
         while Instant::now() < until {
             let woken = timeout_at(until, self.shared.follower_wake.notified()).await;
-            if woken.is_ok() && !is_last && self.shared.is_journal_done() {
+            if is_last {
+                continue;
+            }
+            if woken.is_ok() && self.shared.is_journal_done() {
                 return;
+            }
+            self.change_namespaces().await;
+        }
+    }
+
+    /// Serves other namespaces, if it was asked to.
+    async fn change_namespaces(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            if change.done.is_closed() {
+                continue;
+            }
+            let (answer, before) = match self.store.set_namespaces(&change.namespaces).await {
+                Ok(changed) => (Ok(changed.namespaces), Some(changed.before)),
+                Err(error) => (Err(error), None),
+            };
+            let is_changed = answer.is_ok();
+            if change.done.send(answer).is_ok() {
+                if is_changed {
+                    self.namespaces = change.namespaces;
+                }
+            } else if let Some(before) = before {
+                self.store.undo_namespaces(before);
             }
         }
     }
@@ -336,7 +371,7 @@ impl<S: Store, R: SegmentSource> Follower<S, R> {
         if Instant::now() < self.retention_at {
             return;
         }
-        let namespaces = self.namespaces.borrow().clone();
+        let namespaces = self.namespaces.clone();
         match self.store.retain(&namespaces, (self.clock)()).await {
             Ok(deleted) => self.shared.counters.retention_deletes.add(deleted),
             Err(error) => self.report(&error.to_string()),

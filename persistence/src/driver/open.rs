@@ -14,25 +14,27 @@ use protocol::channels::Namespaces;
 use protocol::ids::PartitionId;
 use protocol::link::LogEntry;
 use rustix::process::{getpriority_process, setpriority_process};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::appender::Appender;
 use super::board::Board;
 use super::counters::Counters;
 use super::directory::{Directory, DirectoryError};
-use super::follower::{Follower, FollowerParts};
+use super::follower::{Follower, FollowerParts, NamespacesChange};
 use super::journal::{Journal, JournalStart};
 use super::reader::{Questions, StoreReader};
 use super::replaying::{ReadError, ReadJournal, TornTail, read_journal};
 use super::shared::{Append, Clock, Shared, wall_clock};
+use crate::engine::generations::Turn;
 use crate::engine::record;
 use crate::files::{Files, StdFiles, UringFiles};
 use crate::limits::{
-    APPENDS_WAITING_MAX, PARTITIONS_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN,
-    SHUTDOWN_STORE_TIME_DEFAULT, STORE_NICE, UNSTORED_BYTES_DEFAULT,
+    APPENDS_WAITING_MAX, NAMESPACES_TIME_MAX, NAMESPACES_WAITING_MAX, PARTITIONS_MAX,
+    SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SHUTDOWN_STORE_TIME_DEFAULT, STORE_NICE,
+    UNSTORED_BYTES_DEFAULT,
 };
 use crate::store::sqlite::SqliteStore;
-use crate::store::{StoreError, StorePosition};
+use crate::store::{Changed, Store as _, StoreError, StorePosition};
 
 /// What the journal writes through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub struct PersistenceOptions {
     pub directory: PathBuf,
     /// Partitions of the router; fixed for the life of the directory.
     pub partitions_count: u16,
-    /// Options of channels, for retention.
+    /// Options of channels, for retention, and for which of them are durable.
     pub namespaces: Arc<Namespaces>,
     /// What the journal writes through.
     pub journal_io: JournalIo,
@@ -100,7 +102,8 @@ impl fmt::Debug for PersistenceOptions {
     }
 }
 
-/// Why a data directory was not opened. Nothing in it was changed beyond what was missing.
+/// Why a data directory was not opened. Nothing in it was changed beyond what was missing, and, if
+/// everything in it could be read, which namespaces are durable.
 #[derive(Debug)]
 pub enum OpenError {
     /// The options contradict a limit.
@@ -166,13 +169,15 @@ pub struct Opened {
     pub reader: StoreReader,
     /// What was found.
     pub recovered: Recovered,
+    /// The namespaces it was opened with, with the generations of those that are durable.
+    pub namespaces: Arc<Namespaces>,
 }
 
 /// The threads and the lock. Dropping it is a shutdown too.
 #[derive(Debug)]
 pub struct Persistence {
     shared: Arc<Shared>,
-    namespaces: watch::Sender<Arc<Namespaces>>,
+    changes: mpsc::Sender<NamespacesChange>,
     is_uring: bool,
     threads: Vec<JoinHandle<()>>,
     _directory: Directory,
@@ -194,9 +199,33 @@ impl Persistence {
         self.is_uring
     }
 
-    /// From now on, retention goes by these options.
-    pub fn set_namespaces(&self, namespaces: Arc<Namespaces>) {
-        self.namespaces.send_replace(namespaces);
+    /// From now on, retention goes by these options, and the directory knows which of them are
+    /// durable: in the result, their generations. Nothing that is configured so may be served
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// The store did not write it down, within [`NAMESPACES_TIME_MAX`]: what was served before must
+    /// go on to be, and the directory knows no better.
+    pub async fn set_namespaces(
+        &self,
+        namespaces: Arc<Namespaces>,
+    ) -> Result<Arc<Namespaces>, StoreError> {
+        let (done, mut is_done) = oneshot::channel();
+        let change = NamespacesChange { namespaces, done };
+        self.changes.try_send(change).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+        })?;
+        self.shared.follower_wake.notify_one();
+        self.shared.follower_hurry.notify_one();
+        let answer = tokio::time::timeout(NAMESPACES_TIME_MAX, &mut is_done).await;
+        let answer = answer.unwrap_or_else(|_| {
+            // Either it is done by now, or the follower finds nobody to tell and undoes it.
+            is_done.close();
+            is_done.try_recv().map_or_else(|_| Ok(Err(StoreError::Overdue)), Ok)
+        });
+        answer.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Writes what waits, seals and syncs the journal, stores what it can within
@@ -234,6 +263,8 @@ pub fn open(options: PersistenceOptions) -> Result<Opened, OpenError> {
     let position = store.position.clone();
     let read = read_journal(&source, salt, position.batch, position.sequences.clone())
         .map_err(OpenError::Journal)?;
+    // Before the follower, and anybody who might publish.
+    let namespaces = store.set_namespaces(options.namespaces.clone())?;
     let shared = Shared::new(
         Board::new(options.partitions_count),
         APPENDS_WAITING_MAX,
@@ -251,14 +282,16 @@ pub fn open(options: PersistenceOptions) -> Result<Opened, OpenError> {
     let (journal, is_uring) =
         start_journal(&options, source.clone(), shared.clone(), start, unproven)?;
     let (reader, questions) = StoreReader::new(shared.counters.clone());
-    let (namespaces, watch) = watch::channel(options.namespaces.clone());
+    let (changes, changes_seen) = mpsc::channel(NAMESPACES_WAITING_MAX);
     let (followed, clock) = (shared.clone(), options.clock.clone());
+    let kept = options.namespaces.clone();
     let parts = Box::new(move |store| FollowerParts {
         store,
         position,
         source,
         shared: followed,
-        namespaces: watch,
+        namespaces: kept,
+        changes: changes_seen,
         clock,
         salt,
         shutdown_time: options.shutdown_store_time,
@@ -280,9 +313,10 @@ pub fn open(options: PersistenceOptions) -> Result<Opened, OpenError> {
         board: shared.board.clone(),
         reader,
         recovered,
+        namespaces,
         persistence: Persistence {
             shared,
-            namespaces,
+            changes,
             is_uring,
             threads: vec![journal, store],
             _directory: directory,
@@ -441,35 +475,50 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 type MakeParts = Box<dyn FnOnce(SqliteStore) -> FollowerParts<SqliteStore, StdFiles> + Send>;
 type Start = (MakeParts, Clock, Questions);
 
+/// What the store's thread is told.
+enum Step {
+    Namespaces(Arc<Namespaces>, blocking::Sender<Result<Changed, StoreError>>),
+    Follow(Start),
+}
+
 /// The store's thread, which opens the database first and then waits to be told what to follow. If
 /// it is not told, it closes the database again.
 struct StoreThread {
     thread: Option<JoinHandle<()>>,
     position: StorePosition,
-    start: Option<blocking::Sender<Start>>,
+    steps: Option<blocking::Sender<Step>>,
 }
 
 impl StoreThread {
     fn start(directory: &Directory) -> Result<Self, OpenError> {
         let path = directory.store();
         let (opened, is_opened) = blocking::channel();
-        let (start, is_started) = blocking::channel::<Start>();
+        let (steps, steps_seen) = blocking::channel::<Step>();
         let body = move || {
             stand_back();
             let runtime = match runtime() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(opened.send(Err(OpenError::Thread(error)))),
             };
-            let store = match runtime.block_on(SqliteStore::open(&path)) {
+            let mut store = match runtime.block_on(SqliteStore::open(&path)) {
                 Ok(store) => store,
                 Err(error) => return drop(opened.send(Err(OpenError::Store(error)))),
             };
             let _ = opened.send(Ok(store.position().clone()));
-            let started = is_started.recv();
+            let start = loop {
+                match steps_seen.recv() {
+                    Ok(Step::Namespaces(namespaces, done)) => {
+                        let changed = runtime.block_on(store.set_namespaces(&namespaces));
+                        let _ = done.send(changed);
+                    }
+                    Ok(Step::Follow(start)) => break Some(start),
+                    Err(_) => break None,
+                }
+            };
             runtime.block_on(async move {
-                let store = match started {
-                    Ok(start) => follow(start, store, path).await,
-                    Err(_) => store,
+                let store = match start {
+                    Some(start) => follow(start, store, path).await,
+                    None => store,
                 };
                 if let Err(error) = store.close().await {
                     tracing::warn!(%error, "the store was not closed in order");
@@ -479,7 +528,30 @@ impl StoreThread {
         let thread =
             Builder::new().name("store".to_owned()).spawn(body).map_err(OpenError::Thread)?;
         let position = is_opened.recv().map_err(|_| store_is_gone())??;
-        Ok(Self { thread: Some(thread), position, start: Some(start) })
+        Ok(Self { thread: Some(thread), position, steps: Some(steps) })
+    }
+
+    /// Writes down which of these namespaces are durable, and logs what that changes.
+    fn set_namespaces(&self, namespaces: Arc<Namespaces>) -> Result<Arc<Namespaces>, OpenError> {
+        let (done, is_done) = blocking::channel();
+        let steps = self.steps.as_ref().ok_or_else(store_is_gone)?;
+        steps.send(Step::Namespaces(namespaces, done)).map_err(|_| store_is_gone())?;
+        let changed = is_done.recv().map_err(|_| store_is_gone())?.map_err(OpenError::Store)?;
+        for turn in changed.before.turns(&changed.after) {
+            match turn {
+                Turn::Begins(namespace) => tracing::info!(
+                    namespace,
+                    "its channels are durable from now on; what was stored for them before is not \
+                     served"
+                ),
+                Turn::Ends(namespace) => tracing::warn!(
+                    namespace,
+                    "its channels are not durable any more; what was stored for them will not be \
+                     served again"
+                ),
+            }
+        }
+        Ok(changed.namespaces)
     }
 
     fn follow(
@@ -488,15 +560,15 @@ impl StoreThread {
         clock: Clock,
         questions: Questions,
     ) -> Result<JoinHandle<()>, OpenError> {
-        let start = self.start.take().ok_or_else(store_is_gone)?;
-        start.send((parts, clock, questions)).map_err(|_| store_is_gone())?;
+        let steps = self.steps.take().ok_or_else(store_is_gone)?;
+        steps.send(Step::Follow((parts, clock, questions))).map_err(|_| store_is_gone())?;
         self.thread.take().ok_or_else(store_is_gone)
     }
 }
 
 impl Drop for StoreThread {
     fn drop(&mut self) {
-        self.start = None;
+        self.steps = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

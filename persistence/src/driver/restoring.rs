@@ -39,7 +39,9 @@ pub(super) async fn begin_new_epochs(directory: &Path, salt: u64) -> Result<(), 
     for sql in [
         "UPDATE keys SET epoch = '' \
          WHERE epoch = (SELECT epoch FROM channels WHERE id = channel_id)",
-        "UPDATE channels SET epoch = lower(hex(randomblob(5)))",
+        // With its generation, behind the dot: without it the epoch would be over.
+        "UPDATE channels SET epoch = lower(hex(randomblob(5))) || \
+         CASE instr(epoch, '.') WHEN 0 THEN '' ELSE substr(epoch, instr(epoch, '.')) END",
         "UPDATE keys SET epoch = (SELECT epoch FROM channels WHERE id = channel_id) \
          WHERE epoch = ''",
     ] {

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use protocol::channels::Namespaces;
-use tokio::sync::watch;
+use tokio::sync::mpsc;
 
 use super::appender::Appender;
 use super::board::Board;
@@ -17,7 +16,7 @@ use super::reader::{AskedStore, Questions, StoreReader};
 use super::replaying::{ReadError, ReadJournal, read_journal};
 use super::shared::{Clock, Shared};
 use crate::files::{Files, SegmentSource};
-use crate::limits::SHUTDOWN_STORE_TIME_DEFAULT;
+use crate::limits::{NAMESPACES_WAITING_MAX, SHUTDOWN_STORE_TIME_DEFAULT};
 use crate::store::{Store, StorePosition};
 
 /// A journal that is turned by hand.
@@ -154,13 +153,14 @@ impl<F: Files> OpenedJournal<F> {
         source: R,
         clock: Clock,
     ) -> JournalParts<F, S, R> {
-        let (_, namespaces) = watch::channel(Arc::new(Namespaces::default()));
+        let (_, changes) = mpsc::channel(NAMESPACES_WAITING_MAX);
         let follower = Follower::new(FollowerParts {
             store,
             position,
             source,
             shared: self.shared.clone(),
-            namespaces,
+            namespaces: Arc::default(),
+            changes,
             clock,
             salt: self.salt,
             shutdown_time: SHUTDOWN_STORE_TIME_DEFAULT,

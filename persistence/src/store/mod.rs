@@ -2,10 +2,13 @@
 //!
 //! The seam: what the follower needs of a store. One machine has SQLite.
 
+mod namespaces;
 pub mod read;
 pub mod retain;
 pub mod sqlite;
 mod statements;
+
+pub use namespaces::Changed;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +16,9 @@ use std::future::Future;
 
 use protocol::channels::Namespaces;
 use protocol::link::LogEntry;
+
+use crate::engine::generations::Generations;
+use crate::limits::NAMESPACES_TIME_MAX;
 
 /// Why the store did not do what it was asked to.
 #[derive(Debug)]
@@ -33,6 +39,8 @@ pub enum StoreError {
     },
     /// Too many questions wait.
     Busy,
+    /// It was asked to change something and did not answer in time. Nothing has changed.
+    Overdue,
     /// The store is closed.
     Closed,
 }
@@ -63,6 +71,11 @@ impl fmt::Display for StoreError {
                 "the checkpoint of store.sqlite is not {expected}: another program writes to it"
             ),
             Self::Busy => f.write_str("too many questions wait for the store"),
+            Self::Overdue => write!(
+                f,
+                "store.sqlite was not written within {} s; is the disk overloaded or frozen?",
+                NAMESPACES_TIME_MAX.as_secs()
+            ),
             Self::Closed => f.write_str("the store is closed"),
         }
     }
@@ -109,4 +122,14 @@ pub trait Store: Send {
         namespaces: &Namespaces,
         unix_ms: u64,
     ) -> impl Future<Output = Result<u64, StoreError>>;
+
+    /// These namespaces are served from now on: writes down which of them are durable. If it fails,
+    /// those before go on to be served.
+    fn set_namespaces(
+        &mut self,
+        namespaces: &Namespaces,
+    ) -> impl Future<Output = Result<Changed, StoreError>>;
+
+    /// The last change was not taken up: what was served before it still is.
+    fn undo_namespaces(&mut self, before: Generations);
 }

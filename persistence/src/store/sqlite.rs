@@ -14,14 +14,16 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 
+use super::namespaces::{Changed, Kept};
 use super::retain::Retention;
 use super::statements::ManyRows;
 use super::{Store, StoreError, StorePosition};
+use crate::engine::generations::Generations;
 use crate::engine::record;
 use crate::limits::{CHANNELS_REMEMBERED_MAX, STORE_CACHE_KIB, STORE_WAL_PAGES};
 
 /// The schema this build writes.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// How long a writer waits for another program that looks at the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -61,6 +63,7 @@ pub struct SqliteStore {
     channels: HashMap<Arc<str>, Channel>,
     next_id: i64,
     retention: Retention,
+    namespaces: Kept,
     statements: Statements,
 }
 
@@ -136,6 +139,7 @@ impl SqliteStore {
         let mut connection = options.connect().await?;
         migrations().run(&mut connection).await.map_err(sqlx::Error::from)?;
         let position = read_position(&mut connection).await?;
+        let namespaces = Kept::read(&mut connection).await?;
         let highest: i64 = sqlx::query("SELECT coalesce(max(id), 0) FROM channels")
             .fetch_one(&mut connection)
             .await?
@@ -146,6 +150,7 @@ impl SqliteStore {
             channels: HashMap::new(),
             next_id: highest + 1,
             retention: Retention::default(),
+            namespaces,
             statements: Statements::new(),
         })
     }
@@ -357,6 +362,7 @@ impl Store for SqliteStore {
         if new.is_empty() && batch == self.position.batch {
             return Ok(());
         }
+        self.namespaces.settle(&mut self.connection).await?;
         let result = self.transact(&new, batch).await;
         if result.is_err() {
             // What is in memory may be ahead of the database now.
@@ -371,6 +377,7 @@ impl Store for SqliteStore {
     }
 
     async fn retain(&mut self, namespaces: &Namespaces, unix_ms: u64) -> Result<u64, StoreError> {
+        self.namespaces.settle(&mut self.connection).await?;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
         let slice = self.retention.slice(&mut self.connection, namespaces, unix_ms).await;
         // A slice that stopped half way deleted nothing that should stay.
@@ -385,6 +392,14 @@ impl Store for SqliteStore {
             self.channels.remove(name.as_str());
         }
         Ok(deleted.rows)
+    }
+
+    async fn set_namespaces(&mut self, namespaces: &Namespaces) -> Result<Changed, StoreError> {
+        self.namespaces.change(&mut self.connection, namespaces).await
+    }
+
+    fn undo_namespaces(&mut self, before: Generations) {
+        self.namespaces.undo(before);
     }
 }
 
@@ -445,14 +460,14 @@ pub(super) fn unsigned(number: i64) -> u64 {
 }
 
 fn migrations() -> Migrator {
-    let migration = Migration::new(
-        SCHEMA_VERSION,
-        "channels".into(),
-        MigrationType::Simple,
-        sqlx::SqlSafeStr::into_sql_str(include_str!("migrations/0001_channels.sql")),
-        false,
-    );
-    Migrator::with_migrations(vec![migration])
+    let migration = |version, name: &'static str, text: &'static str| {
+        let text = sqlx::SqlSafeStr::into_sql_str(text);
+        Migration::new(version, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "channels", include_str!("migrations/0001_channels.sql")),
+        migration(SCHEMA_VERSION, "namespaces", include_str!("migrations/0002_namespaces.sql")),
+    ])
 }
 
 /// The newest migration in a database, found without changing a byte of it.

@@ -7,12 +7,15 @@ use persistence::{Persistence, PersistenceOptions};
 use crate::node::log::LogSource;
 use crate::settings::Settings;
 
-/// Opens the data directory, if one is configured.
+/// Opens the data directory, if one is configured. The namespaces of the settings then carry the
+/// generations that it gave to those that are durable.
 ///
 /// # Errors
 ///
 /// One sentence: what is wrong with it and how to mend that.
-pub(super) fn open(settings: &Settings) -> Result<Option<(Persistence, Arc<LogSource>)>, String> {
+pub(super) fn open(
+    settings: &mut Settings,
+) -> Result<Option<(Persistence, Arc<LogSource>)>, String> {
     let Some(wanted) = &settings.persistence else { return Ok(None) };
     let namespaces = settings.gateway.namespaces.clone();
     let options = PersistenceOptions {
@@ -22,6 +25,7 @@ pub(super) fn open(settings: &Settings) -> Result<Option<(Persistence, Arc<LogSo
         ..PersistenceOptions::new(&wanted.directory, settings.partitions, namespaces)
     };
     let opened = persistence::open(options).map_err(|error| error.to_string())?;
+    settings.gateway.namespaces = opened.namespaces;
     let source = LogSource::new(opened.appender, opened.board, opened.reader, opened.recovered);
     Ok(Some((opened.persistence, Arc::new(source))))
 }

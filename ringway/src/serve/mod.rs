@@ -49,7 +49,7 @@ pub fn serve(settings: Settings, sources: Sources) -> Result<(), String> {
     runtime.block_on(run(settings, sources))
 }
 
-async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
+async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
     let signals = Signals::listen()?;
     let verifier = tokens::verifier(&settings)?;
     let operators = match bind_operators(settings.metrics).await {
@@ -61,7 +61,7 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
         }
     };
     wait_for_port(settings.listen).await?;
-    let (persistence, log) = durable::open(&settings)?.unzip();
+    let (persistence, log) = durable::open(&mut settings)?.unzip();
     let ticket_secret = Secret::generated();
     let tls = tls::config(&settings, &ticket_secret)?;
     let options = NodeOptions { log, tls, ..node_options(&settings, verifier.clone())? };

@@ -43,19 +43,13 @@ impl Reloading {
         }
         let mut loaded = match Settings::load(&self.sources) {
             Ok(loaded) => loaded,
-            Err(refusal) => {
-                tracing::error!("reload refused, nothing has changed: {refusal}");
-                return;
-            }
+            Err(refusal) => return refuse(&refusal),
         };
         let source = tokens::verifier(&loaded.settings)
             .and_then(|verifier| tokens::key_source(&loaded.settings, verifier));
         let source = match source {
             Ok(source) => source,
-            Err(sentence) => {
-                tracing::error!("reload refused, nothing has changed: {sentence}");
-                return;
-            }
+            Err(sentence) => return refuse(&sentence),
         };
         if self.sources.flags.dev_tls {
             // Clients know the certificate by its hash.
@@ -63,25 +57,24 @@ impl Reloading {
         }
         let tls = match tls::config(&loaded.settings, &self.ticket_secret) {
             Ok(tls) => tls,
-            Err(sentence) => {
-                tracing::error!("reload refused, nothing has changed: {sentence}");
-                return;
-            }
+            Err(sentence) => return refuse(&sentence),
         };
         for warning in &loaded.warnings {
             tracing::warn!("reload: {warning}");
         }
         if self.persistence.is_none() && loaded.settings.has_durable_channels() {
-            tracing::error!(
-                "reload refused, nothing has changed: durability log and store need the data \
-                 directory, which is opened at start; restart the server"
+            return refuse(
+                &"durability log and store need the data directory, which is opened at start; \
+                  restart the server",
             );
-            return;
         }
         let difference = Settings::difference(&self.settings, &loaded.settings);
         if difference.is_empty() {
             tracing::info!("reload: nothing has changed");
             return;
+        }
+        if let Err(sentence) = self.write_down(&mut loaded.settings).await {
+            return refuse(&sentence);
         }
         for line in difference.lines() {
             tracing::info!("reload: {line}");
@@ -97,9 +90,6 @@ impl Reloading {
             || loaded.settings.subscription_tokens != self.settings.subscription_tokens;
         self.settings = loaded.settings;
         self.backend.set_namespaces(&self.settings.gateway.namespaces).await;
-        if let Some(persistence) = &self.persistence {
-            persistence.set_namespaces(self.settings.gateway.namespaces.clone());
-        }
         let config = Arc::new(self.settings.gateway.clone());
         self.arrivals.prepare(&config.arrivals);
         for shard in &self.shards {
@@ -127,6 +117,21 @@ impl Reloading {
             );
         }
     }
+
+    /// Tells the data directory which channels are durable from now on, before anybody publishes by
+    /// the new rules, and takes over the generations that it gives them.
+    async fn write_down(&self, settings: &mut Settings) -> Result<(), String> {
+        let Some(persistence) = &self.persistence else { return Ok(()) };
+        let namespaces = &mut settings.gateway.namespaces;
+        *namespaces = persistence.set_namespaces(namespaces.clone()).await.map_err(|error| {
+            format!("it could not be written down which channels are durable: {error}")
+        })?;
+        Ok(())
+    }
+}
+
+fn refuse(sentence: &dyn std::fmt::Display) {
+    tracing::error!("reload refused, nothing has changed: {sentence}");
 }
 
 /// Namespaces whose channels become durable or cease to be, in words.

@@ -229,6 +229,8 @@ fn channel_options(table: &Table, meta_ttl: Duration) -> ChannelOptions {
             "drop" => SlowConsumer::Drop,
             _ => SlowConsumer::Disconnect,
         },
+        // Only the data directory knows.
+        generation: 0,
     }
 }
 

@@ -24,6 +24,7 @@ use protocol::link::{
 };
 use protocol::time::{Moment, Now};
 
+use super::epochs::generation_of;
 use super::history::Bounds;
 use super::idempotency::KeyTime;
 use super::partition::{Action, Partition};
@@ -92,6 +93,8 @@ struct Entry {
 #[derive(Debug)]
 struct Pending {
     change: Change,
+    /// The epoch it was ordered in; the channel may have begun another one since.
+    epoch: Arc<str>,
     key: Option<Arc<str>>,
     /// Whom to answer; empty once the answer was overdue.
     waiters: Vec<(GatewayId, ReplyTo)>,
@@ -101,6 +104,8 @@ struct Pending {
 #[derive(Debug)]
 enum Change {
     Published(Arc<Publication>),
+    /// A publication of an epoch that is over: nobody is shown it, but its key is answered.
+    Over(Arc<Publication>),
     HistoryRemoved(u64),
 }
 
@@ -108,6 +113,8 @@ enum Change {
 #[derive(Debug)]
 pub(super) struct DurableChannel {
     pub(super) state: LoadState,
+    /// That of the channel's epoch, once it is loaded.
+    pub(super) generation: Option<u64>,
     /// Requests that wait until the channel is loaded, or behind one that waits, in order.
     pub(super) held: VecDeque<Held>,
     /// The offset that the next publication gets.
@@ -149,6 +156,7 @@ impl DurableChannel {
     pub(super) fn unloaded() -> Self {
         Self {
             state: LoadState::Unloaded,
+            generation: None,
             held: VecDeque::new(),
             offset_next: 1,
             stored_offset: 0,
@@ -242,6 +250,7 @@ impl Partition {
         });
         let pending = Pending {
             change: Change::Published(publication),
+            epoch: self.channel_at(index).position.epoch.clone(),
             key,
             waiters: vec![(gateway, reply_to)],
             asked_at: now.moment,
@@ -273,9 +282,11 @@ impl Partition {
         reply_to: ReplyTo,
         now: Now,
     ) {
-        let durable = self.channel_at(index).durable.as_mut().expect("checked by the caller");
+        let channel = self.channel_at(index);
+        let durable = channel.durable.as_mut().expect("checked by the caller");
         let pending = Pending {
             change: Change::HistoryRemoved(durable.offset_next - 1),
+            epoch: channel.position.epoch.clone(),
             key: None,
             waiters: vec![(gateway, reply_to)],
             asked_at: now.moment,
@@ -286,7 +297,7 @@ impl Partition {
     fn append_entry(&mut self, index: usize, pending: Pending, now: Now) {
         let sequence = self.log_mut().sequence_next;
         let change = match &pending.change {
-            Change::Published(publication) => LogChange::Published {
+            Change::Published(publication) | Change::Over(publication) => LogChange::Published {
                 publication: publication.clone(),
                 idempotency_key: pending.key.clone(),
             },
@@ -295,8 +306,7 @@ impl Partition {
             }
         };
         let partition = self.id();
-        let channel = self.channel_at(index);
-        let (name, epoch) = (channel.name.clone(), channel.position.epoch.clone());
+        let (name, epoch) = (self.channel_at(index).name.clone(), pending.epoch.clone());
         let entry = LogEntry { partition, sequence, channel: name, epoch, change };
         let awaits = self.remember_entry(index, pending);
         self.actions.push_back(Action::Append { entry: Box::new(entry), awaits });
@@ -318,7 +328,7 @@ impl Partition {
         durable.unstored_count += 1;
         durable.store_pending_count += u32::from(level == LogLevel::Store);
         let offset = match &pending.change {
-            Change::Published(publication) => publication.offset,
+            Change::Published(publication) | Change::Over(publication) => publication.offset,
             Change::HistoryRemoved(offset) => *offset,
         };
         let name = channel.name.clone();
@@ -363,19 +373,19 @@ impl Partition {
         let log = self.log.as_mut().expect("durable channels exist only with a log");
         let entry = log.entry_mut(sequence);
         let index = entry.channel;
-        // A later epoch of the channel made it meaningless (`replay`).
+        // A later epoch of the channel made it meaningless (`outlive_pending`).
         let Some(pending) = entry.pending.take() else { return };
         let name = self.channel_at(index).name.clone();
         let answer = match pending.change {
             Change::Published(publication) => {
-                let position = self.show(index, &publication, now);
-                if let Some(key) = pending.key {
-                    self.log_mut().keys_pending.remove(&(name.clone(), key.clone()));
-                    let age = now.unix_ms.saturating_sub(publication.time_ms);
-                    let at = KeyTime { now: now.moment, age_ms: age, sequence };
-                    let stored = self.log_mut().progress.stored;
-                    self.keys.remember(name.clone(), &key, position.clone(), at, stored);
-                }
+                self.show(index, &publication, now);
+                let position = Position { offset: publication.offset, epoch: pending.epoch };
+                self.remember_key((&name, pending.key), &position, (&publication, sequence), now);
+                Answer::Published(position)
+            }
+            Change::Over(publication) => {
+                let position = Position { offset: publication.offset, epoch: pending.epoch };
+                self.remember_key((&name, pending.key), &position, (&publication, sequence), now);
                 Answer::Published(position)
             }
             Change::HistoryRemoved(offset) => {
@@ -392,13 +402,27 @@ impl Partition {
         }
     }
 
-    fn show(&mut self, index: usize, publication: &Arc<Publication>, now: Now) -> Position {
+    fn remember_key(
+        &mut self,
+        (name, key): (&Arc<str>, Option<Arc<str>>),
+        position: &Position,
+        (publication, sequence): (&Publication, u64),
+        now: Now,
+    ) {
+        let Some(key) = key else { return };
+        self.log_mut().keys_pending.remove(&(name.clone(), key.clone()));
+        let age_ms = now.unix_ms.saturating_sub(publication.time_ms);
+        let at = KeyTime { now: now.moment, age_ms, sequence };
+        let stored = self.log_mut().progress.stored;
+        self.keys.remember(name.clone(), &key, position.clone(), at, stored);
+    }
+
+    fn show(&mut self, index: usize, publication: &Arc<Publication>, now: Now) {
         let namespaces = self.options.namespaces.clone();
         let channel = self.channel_at(index);
         assert!(publication.offset == channel.position.offset + 1, "offsets are contiguous");
         channel.position.offset = publication.offset;
         channel.used_at = now.moment;
-        let position = channel.position.clone();
         let name = channel.name.clone();
         let before = channel.window.bytes();
         // An entry that outlived its namespace is kept until the store has it, like any other.
@@ -413,7 +437,6 @@ impl Partition {
             let publication = publication.clone();
             FromRouter::Publication { channel, publication }
         });
-        position
     }
 
     /// The log failed: whatever was not synced is refused, and its places are free. It takes
@@ -519,13 +542,14 @@ impl Partition {
         if !known {
             // The first entry of the channel, or of a new epoch: the rest is in the store.
             if channel.durable.as_ref().is_some_and(|durable| durable.unstored_count > 0) {
-                self.forget_pending(index);
+                self.outlive_pending(index);
             }
             let channel = self.channel_at(index);
             channel.window.clear();
             channel.position = Position { offset: offset_first - 1, epoch: entry.epoch.clone() };
             let before = channel.durable.take();
             let mut durable = Box::new(DurableChannel::loaded_at(offset_first - 1));
+            durable.generation = generation_of(&entry.epoch);
             durable.removed_offset = 0;
             if let Some(before) = before {
                 durable.unstored_count = before.unstored_count;
@@ -542,19 +566,25 @@ impl Partition {
             }
             LogChange::HistoryRemoved { offset, .. } => (Change::HistoryRemoved(offset), None),
         };
-        let pending = Pending { change, key, waiters: Vec::new(), asked_at: now.moment };
+        let (epoch, asked_at) = (entry.epoch, now.moment);
+        let pending = Pending { change, epoch, key, waiters: Vec::new(), asked_at };
         self.remember_entry(index, pending);
     }
 
-    /// Entries of a channel whose epoch is over are stored, and nothing else.
-    fn forget_pending(&mut self, index: usize) {
-        let name = self.channel_at(index).name.clone();
+    /// Entries of a channel whose epoch is over are stored, and their keys answered; nobody is
+    /// shown anything.
+    fn outlive_pending(&mut self, index: usize) {
         let log = self.log_mut();
         for entry in log.entries.iter_mut().filter(|entry| entry.channel == index) {
-            let pending = entry.pending.take();
-            if let Some(key) = pending.and_then(|pending| pending.key) {
-                log.keys_pending.remove(&(name.clone(), key));
-            }
+            let Some(mut pending) = entry.pending.take() else { continue };
+            pending.change = match pending.change {
+                Change::Published(publication) if pending.key.is_some() => {
+                    Change::Over(publication)
+                }
+                Change::Over(publication) => Change::Over(publication),
+                Change::Published(_) | Change::HistoryRemoved(_) => continue,
+            };
+            entry.pending = Some(pending);
         }
     }
 }

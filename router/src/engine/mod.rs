@@ -2,6 +2,7 @@
 
 mod channel;
 mod durable;
+mod epochs;
 mod history;
 mod idempotency;
 mod interest;

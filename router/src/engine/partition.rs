@@ -23,7 +23,7 @@ use protocol::named::NamedSlab;
 use protocol::time::{Moment, Now};
 
 use super::channel::Channel;
-use super::durable::{DurableChannel, LoadState, Log, bounds};
+use super::durable::{DurableChannel, Log, bounds};
 use super::idempotency::{IdempotencyKeys, KeyTime};
 use super::interest::Lag;
 use super::presence::Entry;
@@ -153,7 +153,8 @@ pub struct Partition {
     /// Gateways that were left behind, to be told when there is room.
     lagging: VecDeque<(GatewayId, Arc<str>, Lag)>,
     sweep_next: usize,
-    random: u64,
+    /// What the next epoch is made of.
+    pub(super) random: u64,
     pub(super) counters: Counters,
 }
 
@@ -622,50 +623,5 @@ impl Partition {
             channel.durable = Some(Box::new(DurableChannel::unloaded()));
         }
         self.channels.insert(channel)
-    }
-
-    /// New rules may have made a channel durable, or the other way round. Its positions are not
-    /// both, so that it begins a new epoch; offsets go on, because gateways know them.
-    pub(super) fn settle_durability(&mut self, index: usize, wants: bool) {
-        let channel = self.channel_at(index);
-        if channel.durable.is_some() == wants {
-            return;
-        }
-        let durable = match (&channel.durable, wants) {
-            (None, true) => {
-                let offset = channel.position.offset;
-                Some(Box::new(DurableChannel::loaded_at(offset)))
-            }
-            (Some(durable), false)
-                if durable.is_settled() && durable.state == LoadState::Loaded =>
-            {
-                None
-            }
-            _ => return,
-        };
-        let bytes = channel.window.bytes() as u64;
-        channel.durable = durable;
-        channel.window.clear();
-        let epoch = self.next_epoch();
-        self.channel_at(index).position.epoch = epoch;
-        self.counters.window_bytes = self.counters.window_bytes.saturating_sub(bytes);
-        if wants && self.log_takes() {
-            // The store may know the channel under an epoch from before, which must not come back.
-            let reply_to = ReplyTo::Nobody;
-            self.remove_durable_history(GatewayId::default(), index, reply_to, self.now);
-        }
-    }
-
-    /// An epoch that no channel of this partition has had: SplitMix64, written in base 32.
-    pub(super) fn next_epoch(&mut self) -> Arc<str> {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.random;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
-        const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let text: String =
-            (0..8).map(|digit| DIGITS[(bits >> (digit * 5) & 31) as usize] as char).collect();
-        text.into()
     }
 }

@@ -25,6 +25,7 @@ use protocol::time::{Moment, Now};
 
 use super::channel::Channel;
 use super::durable::{Held, LoadState, bounds};
+use super::epochs::generation_of;
 use super::history::within;
 use super::partition::{Action, Partition};
 use crate::limits;
@@ -81,6 +82,7 @@ struct Page {
     reply_to: ReplyTo,
     request: HistoryRequest,
     limit: usize,
+    epoch: Arc<str>,
     /// The part of the page that memory had.
     window: Vec<Arc<Publication>>,
 }
@@ -162,7 +164,7 @@ impl Partition {
             None => return Some(message),
         };
         if makes && let Some(options) = options {
-            self.settle_durability(index, self.is_durable(options));
+            self.settle_durability(index, options);
         }
         let waits = matches!(
             message.request,
@@ -221,11 +223,21 @@ impl Partition {
 
     /// Takes up what waited, until something has to wait again.
     fn resume(&mut self, index: usize, now: Now) {
+        self.settle_held(index);
         loop {
             let durable = self.channel_at(index).durable.as_mut().expect("it had a read");
             let Some(held) = durable.held.pop_front() else { return };
             let Some(held) = self.check_key(index, held) else { return };
             self.serve(held.gateway, held.message, now);
+        }
+    }
+
+    /// The rules may be newer than what was held.
+    fn settle_held(&mut self, index: usize) {
+        let namespaces = self.options.namespaces.clone();
+        let name = self.channel_at(index).name.clone();
+        if let Some(options) = namespaces.resolve(&name) {
+            self.settle_generation(index, options);
         }
     }
 
@@ -362,17 +374,18 @@ impl Partition {
         now: Now,
     ) {
         let namespaces = self.options.namespaces.clone();
-        let epoch = self.next_epoch();
+        let name = self.channel_at(index).name.clone();
+        let default = ChannelOptions::default();
+        let options = namespaces.resolve(&name).unwrap_or(&default);
+        let epoch = self.next_epoch_in(options.generation);
         let channel = self.channel_at(index);
         channel.position = position.unwrap_or(Position { offset: 0, epoch });
         channel.used_at = now.moment;
         let durable = channel.durable.as_mut().expect("it was loaded for this");
         durable.state = LoadState::Loaded;
+        durable.generation = generation_of(&channel.position.epoch);
         durable.offset_next = channel.position.offset + 1;
         durable.stored_offset = channel.position.offset;
-        let name = channel.name.clone();
-        let default = ChannelOptions::default();
-        let options = namespaces.resolve(&name).unwrap_or(&default);
         let bounds = bounds(options, channel.durable.as_deref());
         let reaches =
             publications.last().is_some_and(|last| last.offset == channel.position.offset);
@@ -382,6 +395,7 @@ impl Partition {
         }
         self.counters.window_bytes += self.channel_at(index).window.bytes() as u64;
         self.counters.channels_loaded += 1;
+        self.settle_generation(index, options);
     }
 
     fn key_answered(&mut self, index: usize, position: Option<Position>, now: Now) {
@@ -396,6 +410,7 @@ impl Partition {
             }
             None => {
                 held.key_is_new = true;
+                self.settle_held(index);
                 self.serve(held.gateway, held.message, now);
             }
         }
@@ -571,14 +586,14 @@ impl Partition {
         let wanted = if request.reverse { limit - window.len() } else { limit };
         let bytes_max = if request.bytes_max == 0 { u32::MAX } else { request.bytes_max };
         let question = StoreQuestion::Page {
-            epoch: position.epoch,
+            epoch: position.epoch.clone(),
             above,
             below,
             publications_max: u32::try_from(wanted).unwrap_or(u32::MAX),
             bytes_max,
             reverse: request.reverse,
         };
-        let page = Page { gateway, reply_to, request, limit, window };
+        let page = Page { gateway, reply_to, request, limit, epoch: position.epoch, window };
         self.ask_store(index, question, Purpose::Page(page));
     }
 
@@ -586,6 +601,11 @@ impl Partition {
         let namespaces = self.options.namespaces.clone();
         let channel = self.channel_at(index);
         let (name, position) = (channel.name.clone(), channel.position.clone());
+        if page.epoch != position.epoch {
+            // Nothing of an epoch that is over is in the history.
+            let answer = Answer::History { publications: Vec::new(), position };
+            return self.reply(page.gateway, name, page.reply_to, Ok(answer));
+        }
         let options = namespaces.resolve(&name);
         let is_recent =
             |one: &Arc<Publication>| options.is_some_and(|options| !is_too_old(one, options, now));
