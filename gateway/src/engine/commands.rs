@@ -284,9 +284,10 @@ impl GatewayShard {
             idempotency_key: None,
         };
         if let Some(session) = self.session(id)
-            && session.timed.0 == 0
+            && session.timed_command == 0
         {
-            session.timed = (command, now.moment);
+            session.timed_command = command;
+            session.timed_since = now.moment;
         }
         self.ask_router(id, command, channel, Request::Publish(Box::new(request)));
         Ok(())
@@ -387,6 +388,8 @@ impl GatewayShard {
         session.expires_at = claims.expires_at.unwrap_or(0);
         session.info = claims.info;
         session.forget_member();
+        self.connections.settle(slot_of(id));
+        let Some(session) = self.session(id) else { return Ok(()) };
         let client = ClientText::new(session.client);
         let expires_at = session.expires_at;
         let result = wire::RefreshResult {

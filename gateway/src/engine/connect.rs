@@ -64,6 +64,7 @@ impl GatewayShard {
         let user = session.user.clone();
         let Some(connection) = self.connections.find(id) else { return };
         connection.session = Some(session);
+        self.connections.settle(slot_of(id));
         self.sessions_now += 1;
         self.advance(id, PhaseEvent::Connect, now);
         if let Err(reason) = self.plan_subscriptions(id, connect, &claims, now) {
@@ -220,6 +221,7 @@ impl GatewayShard {
         let index = self.channels.begin(channel, options.slow_consumer);
         subscription.channel = index;
         session.add(subscription);
+        self.connections.settle(slot_of(id));
         let bytes_max = self.config.answer_bytes_max();
         let recover = ask.recover;
         let request = SubscribeRequest { connection: id, member, visibility, recover, bytes_max };
@@ -238,11 +240,24 @@ impl GatewayShard {
         answer: Option<Box<Subscribed>>,
         now: Now,
     ) {
+        let memory_bytes_max = self.config.memory_bytes_max as usize;
         let Some(pending) = self.pending(id) else { return };
         let entries = &mut pending.subscriptions;
         if let Some(index) = entries.iter().position(|entry| &*entry.channel == channel) {
             match answer {
-                Some(answer) => entries[index].answer = Some(answer),
+                Some(mut answer) => {
+                    let publications = answer.publications.iter();
+                    let bytes: usize = publications.map(|one| one.content.bytes.len()).sum();
+                    // Closed for them, the client would come back for them for ever. The reply
+                    // takes as much again.
+                    if 2 * (pending.answer_bytes + bytes) > memory_bytes_max / 2 {
+                        answer.publications = Vec::new();
+                        answer.recovered = false;
+                    } else {
+                        pending.answer_bytes += bytes;
+                    }
+                    entries[index].answer = Some(answer);
+                }
                 None => drop(entries.remove(index)),
             }
             pending.unanswered_count -= 1;
@@ -274,6 +289,7 @@ impl GatewayShard {
         self.scratch.clear();
         reply.encode(session, format, now, &mut self.scratch);
         self.connections.answer_connect(slot_of(id), &self.scratch, now.moment);
+        self.connections.settle(slot_of(id));
         self.counters.sessions += 1;
         self.advance(id, PhaseEvent::Admitted, now);
         for command in &pending.commands {
@@ -301,6 +317,7 @@ impl GatewayShard {
             return self.close(id, CloseReason::TooManyRequests, now);
         }
         pending.hold(raw);
+        self.connections.settle(slot_of(id));
     }
 }
 

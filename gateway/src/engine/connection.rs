@@ -14,10 +14,12 @@ use protocol::websocket::{FrameHead, Opcode, frame_head};
 use shard::SendBuffer;
 
 use super::fanout::Share;
+use super::ledger::{Charged, MemoryBytes, MemoryKind, counted_bytes};
 use super::outbox::{Outbox, Pushed, SpareBuffers};
 use super::phase::Phase;
 use super::rate::Meter;
 use super::session::Session;
+use super::users::RECORD_BYTES;
 
 /// One slot.
 #[derive(Debug, Default)]
@@ -28,6 +30,12 @@ pub(crate) struct Connection {
     pub(crate) behind_connect: Option<Box<Outbox>>,
     pub(crate) session: Option<Box<Session>>,
     pub(crate) peer: Option<Box<SocketAddr>>,
+    /// Bytes that count against the connection's budget, all but the outbox's.
+    beside_bytes: u32,
+    /// Of those, the driver's: unfinished heads, messages and bodies, and what waits behind them.
+    driver_bytes: u32,
+    /// What its session was charged for memory.
+    charged: Charged,
     /// When the phase runs out of time: handshake, `connect`, closing.
     pub(crate) phase_deadline: Moment,
     /// Since when the client has taken nothing while something waited; zero if it is not stalled.
@@ -48,7 +56,7 @@ pub(crate) struct Connection {
     pub(crate) is_secure: bool,
     /// A WebSocket, or one that was.
     is_upgraded: bool,
-    /// Overflowed while a fan-out was under way; closed behind it.
+    /// Overflowed, or went over its budget, while something was under way; closed behind it.
     pub(crate) overflowed: bool,
 }
 
@@ -60,25 +68,107 @@ pub(crate) struct Connections {
     pub(crate) spare: SpareBuffers,
     /// Slots that began to wait for their client since the engine last looked.
     pub(crate) stalled: Vec<u32>,
-    /// Slots whose outbox overflowed since the engine last looked.
+    /// Slots whose outbox overflowed, or that went over their budget, since the engine last looked.
     pub(crate) overflowed: Vec<u32>,
     pub(crate) outbox_bytes_max: u32,
+    /// Budget of each connection, in bytes.
+    pub(crate) memory_bytes_max: u32,
     pub(crate) open_count: u32,
     /// Of those, the ones that became WebSockets.
     pub(crate) upgraded_count: u32,
     /// Bytes in all outboxes.
     pub(crate) outbox_bytes: u64,
+    /// Bytes that keep the order in all outboxes.
+    order_bytes: u64,
+    /// What all sessions were charged.
+    charged: Charged<u64>,
+}
+
+/// What an outbox takes.
+#[derive(Clone, Copy)]
+struct Weight {
+    bytes: u32,
+    order_bytes: u32,
 }
 
 impl Connection {
     fn bytes(&self) -> u32 {
         self.outbox.bytes() + self.behind_connect.as_ref().map_or(0, |behind| behind.bytes())
     }
+
+    fn weight(&self) -> Weight {
+        let behind = self.behind_connect.as_ref().map_or(0, |behind| behind.order_bytes());
+        Weight { bytes: self.bytes(), order_bytes: self.outbox.order_bytes() + behind }
+    }
+
+    fn is_within(&self, memory_bytes_max: u32) -> bool {
+        let Weight { bytes, order_bytes } = self.weight();
+        u64::from(bytes) + u64::from(order_bytes) + u64::from(self.beside_bytes)
+            <= u64::from(memory_bytes_max)
+    }
 }
 
 impl Connections {
-    pub(crate) fn new(outbox_bytes_max: u32) -> Self {
-        Self { outbox_bytes_max, ..Self::default() }
+    pub(crate) fn new(outbox_bytes_max: u32, memory_bytes_max: u32) -> Self {
+        Self { outbox_bytes_max, memory_bytes_max, ..Self::default() }
+    }
+
+    /// Bytes of memory of all connections. What the driver holds for them is its own to tell.
+    pub(crate) fn memory(&self) -> MemoryBytes {
+        let peers = self.open_count as usize * size_of::<SocketAddr>();
+        let lists = self.dirty.capacity() + self.stalled.capacity() + self.overflowed.capacity();
+        let tables = self.slots.len() * size_of::<Connection>() + lists * size_of::<u32>();
+        let mut memory = MemoryBytes::default();
+        memory.add(MemoryKind::Slot, (tables + peers) as u64);
+        memory.add(MemoryKind::Identity, self.charged.identity);
+        memory.add(MemoryKind::Subscriptions, self.charged.subscriptions);
+        memory.add(MemoryKind::Requests, self.charged.waiting);
+        memory.add(MemoryKind::Outbox, self.outbox_bytes + self.order_bytes);
+        memory.add(MemoryKind::Outbox, self.spare.memory_bytes() as u64);
+        memory
+    }
+
+    /// What a connection holds beside its outbox may have changed: it is counted anew.
+    pub(crate) fn settle(&mut self, slot: u32) {
+        let connection = &mut self.slots[slot as usize];
+        let session = connection.session.as_deref();
+        let session_bytes = session.map_or(0, Session::budget_bytes);
+        let charged = session.map_or_else(Charged::default, Session::weight);
+        let before = std::mem::replace(&mut connection.charged, charged);
+        self.charged.change(before, charged);
+        connection.beside_bytes = connection.driver_bytes.saturating_add(session_bytes);
+        let is_within = connection.is_within(self.memory_bytes_max);
+        if !is_within {
+            self.note_overflow(slot);
+        }
+    }
+
+    /// The driver holds so many bytes for a connection.
+    pub(crate) fn hold(&mut self, id: ConnectionId, bytes_count: u32) {
+        if let Some(connection) = self.find(id) {
+            connection.driver_bytes = bytes_count;
+            self.settle(slot_of(id));
+        }
+    }
+
+    /// Is the connection within its budget?
+    pub(crate) fn is_within_budget(&self, slot: u32) -> bool {
+        self.slots[slot as usize].is_within(self.memory_bytes_max)
+    }
+
+    fn note_overflow(&mut self, slot: u32) {
+        let connection = &mut self.slots[slot as usize];
+        if !std::mem::replace(&mut connection.overflowed, true) {
+            self.overflowed.push(slot);
+        }
+    }
+
+    /// An outbox has changed from `before`.
+    fn weigh(&mut self, slot: u32, before: Weight) {
+        let after = self.slots[slot as usize].weight();
+        self.outbox_bytes = self.outbox_bytes + u64::from(after.bytes) - u64::from(before.bytes);
+        self.order_bytes =
+            self.order_bytes + u64::from(after.order_bytes) - u64::from(before.order_bytes);
     }
 
     pub(crate) fn open(&mut self, id: ConnectionId, peer: Option<SocketAddr>, deadline: Moment) {
@@ -101,12 +191,13 @@ impl Connections {
 
     pub(crate) fn free(&mut self, id: ConnectionId) {
         if let Some(connection) = self.find(id) {
-            let bytes = connection.bytes();
+            let weight = connection.weight();
             let (is_dirty, was_upgraded) = (connection.is_dirty, connection.is_upgraded);
+            debug_assert!(connection.session.is_none(), "a session ends before its connection");
             *connection = Connection { is_dirty, ..Connection::default() };
             self.open_count -= 1;
             self.upgraded_count -= u32::from(was_upgraded);
-            self.outbox_bytes -= u64::from(bytes);
+            self.weigh(slot_of(id), weight);
         }
     }
 
@@ -145,17 +236,14 @@ impl Connections {
         }
     }
 
-    fn note_pushed(&mut self, slot: u32, pushed: Pushed, bytes_before: u32, now: Moment) -> Pushed {
+    fn note_pushed(&mut self, slot: u32, pushed: Pushed, before: Weight, now: Moment) -> Pushed {
+        self.weigh(slot, before);
+        if !self.is_within_budget(slot) {
+            self.note_overflow(slot);
+        }
         let connection = &mut self.slots[slot as usize];
-        let bytes = connection.bytes();
-        self.outbox_bytes = self.outbox_bytes + u64::from(bytes) - u64::from(bytes_before);
         match pushed {
-            Pushed::Overflow => {
-                if !connection.overflowed {
-                    connection.overflowed = true;
-                    self.overflowed.push(slot);
-                }
-            }
+            Pushed::Overflow => self.note_overflow(slot),
             Pushed::Queued if connection.outbox.is_sending() => {
                 if connection.stalled_since == Moment::ZERO {
                     connection.stalled_since = now;
@@ -174,7 +262,7 @@ impl Connections {
         if connection.close_queued {
             return Pushed::Queued;
         }
-        let before = connection.bytes();
+        let before = connection.weight();
         let outbox = connection.behind_connect.as_deref_mut().unwrap_or(&mut connection.outbox);
         let pushed = outbox.push_copy(parts, bytes_max, &mut self.spare);
         self.note_pushed(slot, pushed, before, now)
@@ -183,8 +271,8 @@ impl Connections {
     /// Queues an answer of HTTP. One alone may be larger than what otherwise waits for a client.
     pub(crate) fn push_response(&mut self, slot: u32, bytes: &[u8], now: Moment) {
         let connection = &mut self.slots[slot as usize];
-        let before = connection.bytes();
-        let bytes_max = if before == 0 { u32::MAX } else { self.outbox_bytes_max };
+        let before = connection.weight();
+        let bytes_max = if before.bytes == 0 { u32::MAX } else { self.outbox_bytes_max };
         let pushed = connection.outbox.push_copy([bytes, b""], bytes_max, &mut self.spare);
         self.note_pushed(slot, pushed, before, now);
     }
@@ -194,15 +282,24 @@ impl Connections {
         self.slots[slot as usize].behind_connect.get_or_insert_default();
     }
 
+    /// `connect` is taken up anew: what was held behind it so far, pongs, is left out.
+    pub(crate) fn drop_behind_connect(&mut self, slot: u32) {
+        let connection = &mut self.slots[slot as usize];
+        let before = connection.weight();
+        connection.behind_connect = None;
+        self.weigh(slot, before);
+    }
+
     /// Queues the answer to `connect`, and behind it what was held.
     pub(crate) fn answer_connect(&mut self, slot: u32, answer: &[u8], now: Moment) {
-        let held = self.slots[slot as usize].behind_connect.take();
-        let held_bytes = held.as_ref().map_or(0, |held| held.bytes());
-        self.outbox_bytes -= u64::from(held_bytes);
+        let connection = &mut self.slots[slot as usize];
+        let before = connection.weight();
+        let held = connection.behind_connect.take();
+        self.weigh(slot, before);
         self.push_message(slot, answer, now);
         let Some(held) = held else { return };
         let connection = &mut self.slots[slot as usize];
-        let before = connection.bytes();
+        let before = connection.weight();
         connection.outbox.append(*held);
         self.note_pushed(slot, Pushed::Queued, before, now);
     }
@@ -210,17 +307,17 @@ impl Connections {
     /// Leaves out what has not begun to be sent, for a client that does not read anyway.
     pub(crate) fn drop_queued_if(&mut self, slot: u32, is_slow: bool) {
         if is_slow {
-            let outbox = &mut self.slots[slot as usize].outbox;
-            let before = outbox.bytes();
-            outbox.drop_queued();
-            self.outbox_bytes -= u64::from(before - outbox.bytes());
+            let connection = &mut self.slots[slot as usize];
+            let before = connection.weight();
+            connection.outbox.drop_queued();
+            self.weigh(slot, before);
         }
     }
 
     /// Queues the last bytes of a connection, whatever its budget.
     pub(crate) fn push_last(&mut self, slot: u32, bytes: &[u8], now: Moment) {
         let connection = &mut self.slots[slot as usize];
-        let before = connection.bytes();
+        let before = connection.weight();
         let pushed = connection.outbox.push_copy([bytes, b""], u32::MAX, &mut self.spare);
         connection.close_queued = true;
         self.note_pushed(slot, pushed, before, now);
@@ -256,7 +353,7 @@ impl Connections {
             return (Pushed::Queued, 0);
         }
         let Share { frames, range, items_count, .. } = *share;
-        let before = connection.bytes();
+        let before = connection.weight();
         let outbox = connection.behind_connect.as_deref_mut().unwrap_or(&mut connection.outbox);
         let (pushed, left_out) = match policy {
             Overflow::Conflate(channel) => {
@@ -280,7 +377,10 @@ impl Connections {
             if connection.phase == Phase::Cut {
                 continue;
             }
-            if let Some(buffer) = connection.outbox.take(&mut self.spare) {
+            let before = connection.weight();
+            let taken = connection.outbox.take(&mut self.spare);
+            self.weigh(slot, before);
+            if let Some(buffer) = taken {
                 return Some((id, buffer));
             }
         }
@@ -309,7 +409,7 @@ impl Connections {
         if connection.id != Some(id) {
             return false;
         }
-        let before = connection.outbox.bytes();
+        let before = connection.weight();
         match sent {
             Some(count) => connection.outbox.completed(buffer, count, &mut self.spare),
             None => connection.outbox.abandon(),
@@ -320,12 +420,22 @@ impl Connections {
         }
         connection.stalled_since = if after == 0 { Moment::ZERO } else { now };
         let is_empty = connection.outbox.is_empty();
-        self.outbox_bytes -= u64::from(before - after);
+        self.weigh(id.slot().0, before);
         if self.slots[id.slot().index()].outbox.has_queued() {
             self.mark_dirty(id.slot().0);
         }
         is_empty
     }
+}
+
+/// Bytes of an idle session and its place, whose user's name has so many bytes.
+pub(crate) fn idle_session(name_bytes: usize) -> MemoryBytes {
+    let mut memory = MemoryBytes::default();
+    let place = size_of::<Connection>() + size_of::<SocketAddr>();
+    memory.add(MemoryKind::Slot, place as u64);
+    let session = size_of::<Session>() + counted_bytes(name_bytes) + RECORD_BYTES;
+    memory.add(MemoryKind::Identity, session as u64);
+    memory
 }
 
 /// What happens when a publication does not fit.

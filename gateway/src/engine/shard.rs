@@ -21,6 +21,7 @@ use super::connection::{Connections, slot_of};
 use super::counters::GatewayCounters;
 use super::entrance::Entrance;
 use super::event::{Action, Event, Transport};
+use super::ledger::{MemoryBytes, MemoryKind};
 use super::phase::{Phase, PhaseEvent};
 use super::random::Random;
 use super::rate::Rate;
@@ -83,7 +84,7 @@ impl GatewayShard {
         verifier: Arc<dyn TokenVerifier>,
         now: Now,
     ) -> Self {
-        let connections = Connections::new(config.outbox_bytes_max);
+        let connections = Connections::new(config.outbox_bytes_max, config.memory_bytes_max);
         Self {
             random: Random::new(options.seed),
             options,
@@ -148,6 +149,9 @@ impl GatewayShard {
             Event::Unfinished { connection, is_unfinished } => {
                 self.on_unfinished(connection, is_unfinished, now);
             }
+            Event::Holds { connection, bytes_count } => {
+                self.connections.hold(connection, bytes_count);
+            }
             Event::Violation { connection, reason } => self.close(connection, reason, now),
             Event::ReceiveEnded { connection, has_failed } => {
                 let event = if has_failed { PhaseEvent::Failed } else { PhaseEvent::PeerEnded };
@@ -164,6 +168,7 @@ impl GatewayShard {
             Event::KeysFailed { key_id } => self.refuse_waiting_tokens(key_id.as_deref(), now),
             Event::Config(config) => {
                 self.connections.outbox_bytes_max = config.outbox_bytes_max;
+                self.connections.memory_bytes_max = config.memory_bytes_max;
                 self.config = config;
             }
             Event::Drain { over } => self.begin_drain(over, now),
@@ -293,6 +298,15 @@ impl GatewayShard {
         counters
     }
 
+    /// Bytes of memory of this shard's clients, without what its driver holds for them.
+    pub fn memory(&self) -> MemoryBytes {
+        let mut memory = self.connections.memory();
+        memory.add(MemoryKind::Identity, self.users.memory_bytes() as u64);
+        memory.add(MemoryKind::Subscriptions, self.channels.memory_bytes() as u64);
+        memory.add(MemoryKind::Timers, self.timers.memory_bytes() as u64);
+        memory
+    }
+
     fn on_message(&mut self, id: ConnectionId, message: Message<'_>, now: Now) {
         let Some(connection) = self.connections.find(id) else { return };
         if !connection.phase.listens() {
@@ -388,7 +402,8 @@ impl GatewayShard {
             return;
         }
         let slot = slot_of(id);
-        self.connections.drop_queued_if(slot, reason == CloseReason::Slow);
+        let is_memory_wanted = matches!(reason, CloseReason::Slow | CloseReason::MemoryLimit);
+        self.connections.drop_queued_if(slot, is_memory_wanted);
         self.scratch.clear();
         match code {
             Some(code) => encode_close(code, text, &mut self.scratch),
@@ -495,8 +510,22 @@ impl GatewayShard {
         while let Some(slot) = self.connections.overflowed.pop() {
             let Some(id) = self.connections.id_at(slot) else { continue };
             self.connections.at(slot).overflowed = false;
-            self.close(id, CloseReason::Slow, now);
+            if self.connections.is_within_budget(slot) {
+                self.close(id, CloseReason::Slow, now);
+            } else {
+                self.close_over_budget(id, now);
+            }
         }
+    }
+
+    /// Everything that can be given back at once is: what has come of a message, too.
+    fn close_over_budget(&mut self, id: ConnectionId, now: Now) {
+        if !self.connections.find(id).is_some_and(|connection| connection.phase.listens()) {
+            return;
+        }
+        self.close(id, CloseReason::MemoryLimit, now);
+        let (connection, transport) = (id, Transport::Silent);
+        self.actions.push_back(Action::Become { connection, transport });
     }
 
     /// Sets the one timer of a connection to its earliest deadline.

@@ -18,6 +18,7 @@ use protocol::ids::ConnectionId;
 use protocol::link::ClientId;
 use protocol::time::Now;
 
+use super::connection::slot_of;
 use super::event::Action;
 use super::notes::TokenFault;
 use super::phase::{Phase, PhaseEvent};
@@ -143,6 +144,7 @@ impl GatewayShard {
         pending.hold(raw);
         let Some(connection) = self.connections.find(id) else { return };
         connection.session = Some(Box::new(Session::new(ClientId::default(), pending)));
+        self.connections.settle(slot_of(id));
         self.sessions_now += 1;
         self.advance(id, PhaseEvent::Connect, now);
     }
@@ -155,7 +157,8 @@ impl GatewayShard {
         let Some(mut session) = connection.session.take() else { return };
         self.sessions_now -= 1;
         connection.phase = Phase::Open;
-        connection.behind_connect = None;
+        self.connections.drop_behind_connect(slot_of(id));
+        self.connections.settle(slot_of(id));
         let held = session.pending.take().map(|pending| pending.held).unwrap_or_default();
         self.waiting.is_resuming = true;
         self.replay(id, held, now);

@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""Goal: the ledger of memory is true, and one connection takes no more than its budget.
+
+Method: the real binary with one shard. Crowds of idle sessions come twice, plain, with
+subscriptions and with TLS: what the ledger grows by after the first quarter is compared with what
+the process grows by (PSS), and what it says after the second crowd left with what it said after the
+first. Then a budget, and clients that go over it on the wire in each way.
+Run: python3 tests/ledger/run.py [part of a name …]
+"""
+
+import json
+import pathlib
+import resource
+import socket
+import sys
+import tempfile
+import time
+import traceback
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / name) for name in ("support", "tls", "overload")]
+
+from ringway import Server, wait_for  # noqa: E402
+from rig import CLIENT, Rig, check, metric  # noqa: E402
+from wire import Reader, connect, context, frame, upgrade  # noqa: E402
+
+CROWD = 6000
+# Code and buffers that the first clients touch are in memory then.
+QUARTER = CROWD // 4
+# Of what the process grew by.
+EXPLAINED_MIN = 0.80
+EXPLAINED_MAX = 1.10
+# The allocator gives back what handshakes freed after a second.
+SETTLE_SECONDS = 3
+# What clients take, beside places in tables, which stay.
+GIVEN_BACK = ["identity", "subscriptions", "outbox", "requests", "presence"]
+# A place in the table of TLS, without keys, and one in the timer wheel, which has as many.
+TLS_PLACE_BYTES_MAX, TIMER_BYTES = 64, 12
+BUDGET = 256 * 1024
+MEMORY_LIMIT = 4008
+
+
+def series(server, name):
+    """Values of a metric of the one shard, by kind."""
+    address = f"http://127.0.0.1:{server.metrics_port}/metrics"
+    with urllib.request.urlopen(address, timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    found = {}
+    for line in lines:
+        if line.startswith((f"ringway_{name}{{", f"ringway_{name} ")):
+            kind = line.split('kind="')[1].split('"')[0] if 'kind="' in line else ""
+            found[kind] = found.get(kind, 0) + float(line.rsplit(" ", 1)[1])
+    check(found, "there is no metric", name)
+    return found
+
+
+def settled(server):
+    """The ledger, and PSS, once the allocator has rested."""
+    time.sleep(SETTLE_SECONDS)
+    return series(server, "memory_bytes"), series(server, "process_pss_bytes")[""]
+
+
+def say(client, reader, **command):
+    client.sendall(frame(json.dumps(command).encode(), opcode=1))
+    while True:
+        opcode, payload = reader.frame()
+        for line in payload.decode().splitlines() if opcode == 1 else []:
+            reply = json.loads(line)
+            if reply.get("id") == command["id"]:
+                return reply
+
+
+def session(server, ssl_context=None, channels=()):
+    if ssl_context:
+        client = connect(server.port, ssl_context)
+    else:
+        client = socket.create_connection(("127.0.0.1", server.port), timeout=15)
+    client.sendall(upgrade(CLIENT))
+    reader = Reader(client)
+    head, _ = reader.answer()
+    check(head.startswith("HTTP/1.1 101"), head)
+    check("connect" in say(client, reader, id=1, connect={}))
+    for number, channel in enumerate(channels):
+        reply = say(client, reader, id=number + 2, subscribe={"channel": channel})
+        check("subscribe" in reply, reply)
+    return client, reader
+
+
+def crowd(server, ssl_context, names):
+    """What ledger and process say when a quarter is there, and all; the ledger when all left."""
+    clients, there = [], []
+    for count in (QUARTER, CROWD):
+        numbers = range(len(clients), count)
+        clients += [session(server, ssl_context, names(number))[0] for number in numbers]
+        there.append(settled(server))
+    for client in clients:
+        client.close()
+    wait_for("all left", lambda: series(server, "connections")[""] == 0, 30)
+    return there, settled(server)[0]
+
+
+def explained(rig, secure=False, names=lambda number: ()):
+    options = {"shards": 1, "client": {"ping_interval": "600s"}}
+    if secure:
+        options["http_server"] = {"tls": rig.tls()}
+    with Server("echo.json", options, cafile=rig.chain if secure else None) as server:
+        ssl_context = context(rig.chain) if secure else None
+        if secure:
+            ssl_context.check_hostname = False
+        nobody, _ = settled(server)
+        [(quarter, pss_before), (ledger, pss)], first_left = crowd(server, ssl_context, names)
+        _, second_left = crowd(server, ssl_context, names)
+    grown, count = pss - pss_before, CROWD - QUARTER
+    known = {kind: (ledger[kind] - quarter[kind]) / count for kind in ledger}
+    share = sum(known.values()) * count / grown
+    each = ", ".join(f"{kind} {size:.0f}" for kind, size in known.items() if size >= 1)
+    remark = f"{share:.0%} of {grown / count:.0f} bytes each: {each}"
+    check(EXPLAINED_MIN <= share <= EXPLAINED_MAX, remark)
+    for kind in GIVEN_BACK:
+        check(first_left[kind] == second_left[kind], kind, first_left, second_left)
+    places = (second_left["timers"] - first_left["timers"]) / TIMER_BYTES
+    kept = second_left["tls"] - first_left["tls"]
+    check(kept <= places * TLS_PLACE_BYTES_MAX, "keys stay", kept, places)
+    # What stays is the table of users, and buffers for use again.
+    taken = {kind: ledger[kind] - nobody[kind] for kind in ledger}
+    for kind in ("identity", "requests"):
+        check(second_left[kind] - nobody[kind] <= taken[kind] / 20, kind, nobody, second_left)
+    return remark
+
+
+def plain(rig):
+    """Idle sessions."""
+    return explained(rig)
+
+
+def subscribed(rig):
+    """With a channel of their own and one of twenty."""
+    return explained(rig, names=lambda n: (f"own-{n:06}-of-one-session", f"room-{n // 20}"))
+
+
+def encrypted(rig):
+    """With TLS."""
+    return explained(rig, secure=True)
+
+
+def budget_server(rig, **client):
+    options = {"memory_limit": BUDGET, "queue_max_size": 8 * BUDGET, **client}
+    return rig.server({"client": options, "websocket": {"message_size_limit": 8 * BUDGET}})
+
+
+def closed(server, reader, act):
+    """Does `act`; the connection is closed with 4008 for it, and counted once."""
+    before = metric(server, "closes", "memory_limit")
+    act()
+    while True:
+        opcode, payload = reader.frame()
+        if opcode == 8:
+            break
+    code = int.from_bytes(payload[:2], "big")
+    check(code == MEMORY_LIMIT, code, payload)
+    wait_for("it is counted", lambda: metric(server, "closes", "memory_limit") == before + 1)
+    check(server.is_healthy())
+
+
+def unfinished_message(rig):
+    """A message that never ends is cut at the budget."""
+    server = budget_server(rig)
+    client, reader = session(server)
+
+    def act():
+        length = 6 * BUDGET
+        client.sendall(bytes([0x81, 0xff]) + length.to_bytes(8, "big") + bytes(4))
+        try:
+            client.sendall(b" " * (2 * BUDGET))
+        except ConnectionError:
+            pass
+
+    closed(server, reader, act)
+    wait_for("it is given back", lambda: series(server, "memory_bytes")["requests"] < BUDGET)
+
+
+def slow_reader(rig):
+    """A client that reads nothing is closed at the budget, although more might wait for it."""
+    server = budget_server(rig)
+    client, reader = session(server, channels=["flood"])
+    data = "x" * 60_000
+
+    before = metric(server, "closes", "memory_limit")
+
+    def act():
+        for _ in range(200):
+            server.api("publish", {"channel": "flood", "data": data})
+            if metric(server, "closes", "memory_limit") > before:
+                return
+        raise AssertionError("it was never closed")
+
+    closed(server, reader, act)
+
+
+def too_many_channels(rig):
+    """Subscriptions count, whatever client.channel_limit allows."""
+    server = budget_server(rig, channel_limit=100_000)
+    client, reader = session(server)
+
+    def act():
+        for number in range(BUDGET // 512 + 1):
+            subscribe = {"channel": f"channel-{number}"}
+            command = {"id": number + 2, "subscribe": subscribe}
+            client.sendall(frame(json.dumps(command).encode(), opcode=1))
+
+    closed(server, reader, act)
+
+
+def body(rig):
+    """The body of a request is cut at the budget."""
+    server = budget_server(rig)
+    before = metric(server, "closes", "memory_limit")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=15) as client:
+        key = server.config["http_api"]["key"]
+        head = (f"POST /api/publish HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n"
+                f"Content-Length: {8 * BUDGET}\r\n\r\n")
+        try:
+            client.sendall(head.encode() + b" " * (4 * BUDGET))
+            check(client.recv(4096) == b"")
+        except ConnectionError:
+            pass
+    wait_for("it is counted", lambda: metric(server, "closes", "memory_limit") == before + 1)
+    wait_for("it is given back", lambda: series(server, "memory_bytes")["requests"] < BUDGET)
+
+
+ROWS = [plain, subscribed, encrypted, unfinished_message, slow_reader, too_many_channels, body]
+
+
+def main():
+    wanted = sys.argv[1:]
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix="ringway-ledger-") as folder:
+        rig = Rig(folder)
+        try:
+            for act in ROWS:
+                name = act.__name__.replace("_", " ")
+                if wanted and not any(part in name for part in wanted):
+                    continue
+                started = time.monotonic()
+                try:
+                    remark = act(rig)
+                except Exception:
+                    failed += 1
+                    print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
+                    continue
+                passed += 1
+                took = time.monotonic() - started
+                print(f"ok      {name} ({took:.1f} s){': ' + remark if remark else ''}", flush=True)
+        finally:
+            rig.stop()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
