@@ -8,7 +8,8 @@ use shard::limits::RINGS_PER_SHARD_MAX;
 use shard::placement::Placement;
 use shard::probe::RingRefusal;
 
-use crate::limits::{BACKLOG_MIN, CONNECTION_BYTES, CONNECTIONS_EXPECTED, FILES_BESIDE};
+use crate::doctor_memory::{Forecast, Memory, cgroup_left};
+use crate::limits::{BACKLOG_MIN, CONNECTIONS_EXPECTED, FILES_BESIDE};
 use crate::node::driver::{Driver, PORTABLE_COSTS};
 use crate::settings::{IoChoice, Settings};
 
@@ -57,6 +58,7 @@ struct Host {
     huge_pages: String,
     memory_bytes: u64,
     available_bytes: u64,
+    cgroup_left_bytes: Option<u64>,
     cores_count: usize,
     shards_count: usize,
 }
@@ -76,6 +78,7 @@ struct Needs {
     source: Source,
     shards_count: usize,
     io: IoChoice,
+    is_secure: bool,
     listeners: Vec<(&'static str, SocketAddr)>,
 }
 
@@ -141,7 +144,8 @@ impl fmt::Display for Report {
             Source::Assumed => "assumed: nothing limits them; --connections N examines for others",
         };
         writeln!(f, "examined for {} connections ({source})", self.needs.connections)?;
-        writeln!(f, "{}\n", self.driver_line())?;
+        writeln!(f, "{}", self.driver_line())?;
+        writeln!(f, "{}", host.forecast(&self.needs))?;
         for (index, finding) in self.findings.iter().enumerate() {
             let pain = match finding.pain {
                 Pain::Stops => "stops the server",
@@ -169,7 +173,8 @@ impl Needs {
         let mut listeners = vec![("http_server.port", settings.listen)];
         listeners.extend(settings.metrics.map(|address| ("metrics.address", address)));
         let shards_count = settings.shards.unwrap_or(host.shards_count);
-        Self { connections, source, shards_count, io: settings.io, listeners }
+        let is_secure = settings.tls.is_some();
+        Self { connections, source, shards_count, io: settings.io, is_secure, listeners }
     }
 }
 
@@ -177,6 +182,11 @@ impl Host {
     fn driver(&self, needs: &Needs) -> Option<Driver> {
         let probed = self.ring_refusal.clone().map_or(Ok(()), Err);
         Driver::choose(needs.io, probed).ok()
+    }
+
+    fn forecast(&self, needs: &Needs) -> Forecast {
+        let driver = self.driver(needs).unwrap_or(Driver::Ring);
+        Forecast::new(needs.connections, driver, needs.is_secure)
     }
 
     fn read() -> Self {
@@ -197,6 +207,7 @@ impl Host {
             huge_pages: chosen(&text("/sys/kernel/mm/transparent_hugepage/enabled")),
             memory_bytes: memory_line(&memory, "MemTotal:"),
             available_bytes: memory_line(&memory, "MemAvailable:"),
+            cgroup_left_bytes: cgroup_left(),
             cores_count: placement.cores.len(),
             shards_count: placement.shards_count,
         }
@@ -286,21 +297,8 @@ fn conntrack(host: &Host, needs: &Needs) -> Option<Finding> {
 }
 
 fn memory(host: &Host, needs: &Needs) -> Option<Finding> {
-    let needed = needs.connections * CONNECTION_BYTES;
-    (host.available_bytes < needed).then(|| Finding {
-        pain: Pain::Loses,
-        what: format!(
-            "{} MiB of memory are available, and {} idle connections need {} MiB",
-            host.available_bytes >> 20,
-            needs.connections,
-            needed >> 20
-        ),
-        why: "kernel and server keep 7.5 KiB for a connection before anything waits for it",
-        fix: format!(
-            "set client.connection_limit to {} or add memory",
-            host.available_bytes / CONNECTION_BYTES
-        ),
-    })
+    let memory = Memory { available: host.available_bytes, cgroup_left: host.cgroup_left_bytes };
+    host.forecast(needs).judge(memory)
 }
 
 fn ring_switch(host: &Host, _: &Needs) -> Option<Finding> {
@@ -364,6 +362,7 @@ mod tests {
             huge_pages: "madvise".to_owned(),
             memory_bytes: 8 << 30,
             available_bytes: 8 << 30,
+            cgroup_left_bytes: None,
             cores_count: 4,
             shards_count: 4,
         }
@@ -375,6 +374,7 @@ mod tests {
             source: Source::Assumed,
             shards_count: 4,
             io: IoChoice::Auto,
+            is_secure: false,
             listeners: Vec::new(),
         }
     }
