@@ -94,3 +94,12 @@ fn memory_is_told_by_kind_beside_what_the_process_takes() {
     let kernel = kinds("ringway_kernel_memory_bytes_estimated");
     assert_eq!(kernel, ["sockets", "receives", "buffers"]);
 }
+
+#[test]
+fn operators_find_a_page() {
+    let server = Server::start(CONFIG);
+    for path in ["/", "/operators.js", "/operators.css", "/style.css"] {
+        assert_eq!(server.get(&server.operators, path).0, 200, "{path}");
+    }
+    assert_eq!(server.get(&server.operators, "/app.js").0, 404);
+}

@@ -43,7 +43,11 @@ pub fn operator_port(backend: &LocalBackend, own: Own) -> Router {
         let (backend, own) = (scraped.clone(), own.clone());
         async move { scrape(&backend, own).await }
     };
-    Router::new().route("/metrics", get(scrape)).merge(health_route(backend)).fallback(not_found)
+    Router::new()
+        .route("/metrics", get(scrape))
+        .merge(health_route(backend))
+        .merge(page::operator_routes())
+        .fallback(not_found)
 }
 
 fn health_route(backend: &LocalBackend) -> Router {

@@ -441,7 +441,8 @@ const OPERATION: &[OptionRow] = &[
         "metrics.address",
         Kind::SocketAddress,
         "127.0.0.1:9000",
-        "Where operators find `/metrics` and `/health`. Empty: nowhere.",
+        "Where operators find `/metrics`, `/health` and, at `/`, a page that shows them. Empty: \
+         nowhere.",
     )
     .restart()
     .ours(),
