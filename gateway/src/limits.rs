@@ -101,6 +101,15 @@ pub const SHED_LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 pub const ACCEPTS_PER_TURN: usize = 32;
 /// Clients that one turn lets go because they send nothing more, behind all else: some 10 µs each.
 pub const ENDS_PER_TURN: usize = 64;
+/// Connections that one turn looks at in search of those who hold most, while the process is short
+/// of memory …
+pub const SHED_SLOTS_PER_TURN: u32 = 4096;
+/// … of whom so many are remembered …
+pub const SHED_CANDIDATES_MAX: usize = 1024;
+/// … and so many closed by one turn.
+pub const SHED_CLOSES_PER_TURN: usize = 32;
+/// Who holds less than one gathered send is not slow, and is kept.
+pub const SHED_BYTES_MIN: u64 = GATHER_BYTES_MAX as u64;
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;
 

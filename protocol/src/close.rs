@@ -88,6 +88,9 @@ reasons! {
     InsufficientState = 3010, "insufficient state", Server, "insufficient_state";
     /// The server asks the client to connect again.
     ForceReconnect = 3011, "force reconnect", Nobody, "force_reconnect";
+    /// The process is short of memory, and this client held much of it. Clients that know the code
+    /// of a forced reconnect come back with a delay.
+    Overloaded = 3011, "overloaded", Server, "overloaded";
     /// No answer to a ping.
     NoPong = 3012, "no pong", Peer, "no_pong";
     /// Too many requests in a short time.

@@ -6,6 +6,7 @@ pub mod doctor;
 mod doctor_disk;
 mod doctor_memory;
 pub mod limits;
+pub mod memory;
 pub mod node;
 pub mod secret;
 pub mod serve;

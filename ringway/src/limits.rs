@@ -64,6 +64,25 @@ pub const KEYS_ASKED_MAX: usize = 64;
 /// Places in a shard's table that clients may not fill, so that one too many is still told 503.
 pub const PLACES_TO_REFUSE: u32 = 16;
 
+/// Time between two measurements of the process's memory …
+pub const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
+/// … and above half of the lowest level. A flood that takes 500 MiB a second takes 10 MiB
+/// meanwhile.
+pub const MEMORY_INTERVAL_NEAR: Duration = Duration::from_millis(20);
+/// A level of memory is left this many percent of the limit below where it is entered.
+pub const MEMORY_HYSTERESIS_PERCENT: u8 = 5;
+/// Most times what is too much that is asked back at once: twice as much each
+/// [`MEMORY_INTERVAL`] in which memory has become no less.
+pub const MEMORY_URGENCY_MAX: u64 = 16;
+/// Longest file of the kernel that says how memory is used. What stands behind it is not read.
+pub const MEMORY_FILE_BYTES_MAX: usize = 16 * 1024;
+/// Smallest `memory.limit`: below it the receive buffers of a few shards alone would be too much.
+pub const MEMORY_LIMIT_BYTES_MIN: i64 = 64 * MIB as i64;
+/// Largest `memory.limit`.
+pub const MEMORY_LIMIT_BYTES_MAX: i64 = 1 << 50;
+/// Range of the levels of memory, in percent of the limit, where they are not zero.
+pub const MEMORY_LEVEL_PERCENT_MIN: i64 = 20;
+
 /// Connections that the doctor examines a host for if nobody says how many there will be.
 pub const CONNECTIONS_EXPECTED: u64 = 100_000;
 /// Most connections that a host is examined for: as many as ids can name.

@@ -145,3 +145,33 @@ fn secrets_that_anybody_may_know_are_remarked() {
     assert!(text.contains("hmac_secret_key: is the example of the README"), "{text}");
     assert!(text.contains("http_api.key: is shorter than 22 bytes"), "{text}");
 }
+
+#[test]
+fn levels_of_memory_have_an_order() {
+    let folder = common::Folder::new();
+    let check = |memory: &str| {
+        let text = format!("[client]\ninsecure = true\n[memory]\n{memory}\n");
+        let file = folder.file("memory.toml", &text);
+        let output = ringway(&["check-config", "-c", file.to_str().unwrap()]);
+        (output.status.code(), errors(&output))
+    };
+    for (memory, sentence) in [
+        ("shed_level = 80", "memory.shed_level: must be above memory.refuse_level, but 80 is not"),
+        ("refuse_level = 95", "memory.shed_level: must be above memory.refuse_level"),
+        ("refuse_level = 5", "memory.refuse_level: 5 percent is too early; give 20 at least"),
+        ("shed_level = 101", "expected a number of percent, 0 to 100, found the number 101"),
+        ("limit = 256", "memory.limit: is in bytes, and 256 are too few; give 67108864 at least"),
+    ] {
+        let (code, text) = check(memory);
+        assert_eq!(code, Some(2), "{memory}");
+        assert!(text.contains(sentence), "{text}");
+    }
+    let backlog = "limit = 268435456\n[persistence]\ndata_dir = \"data\"";
+    let (code, text) = check(backlog);
+    assert!(text.contains("backlog_max_size: is more than half of memory.limit"), "{text}");
+    assert_eq!(code, Some(0), "it is a warning");
+    for memory in ["refuse_level = 0\nshed_level = 50", "refuse_level = 95\nshed_level = 0"] {
+        let (code, text) = check(memory);
+        assert!(code == Some(0) && !text.contains("_level"), "{text}");
+    }
+}

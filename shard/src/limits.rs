@@ -28,6 +28,8 @@ pub const FURTHER_RECEIVE_BUFFERS_COUNT: u16 = 512;
 /// until it is stopped: the kernel drops the client that finds no place. So many completions fit
 /// in one turn.
 pub const ACCEPT_SINGLY_BELOW: u32 = COMPLETIONS_MAX;
+/// How far behind as many places as there are connections the kernel may put the next one.
+pub const PLACES_STRAYED: u32 = 64;
 /// Clients that are then waited for at once.
 pub const ACCEPTS_SINGLE_MAX: u32 = 16;
 /// Largest table of direct descriptors.

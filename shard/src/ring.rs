@@ -19,6 +19,8 @@
 //! A completion carries its slot's generation. One whose generation is not the slot's belongs to a
 //! connection that is gone, and only gives its receive buffer back.
 
+mod accepting;
+
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -130,6 +132,8 @@ pub struct Ring {
     accept_cancelled: bool,
     /// Accepting has ended for want of places, and nobody was told.
     is_full: bool,
+    /// The kernel would give out places far behind those that are in use.
+    has_strayed: bool,
     /// Length of a peer's address.
     address_bytes: u32,
     lookups_free: Vec<u8>,
@@ -213,6 +217,7 @@ impl Ring {
             accepts_single: 0,
             accept_cancelled: false,
             is_full: false,
+            has_strayed: false,
             lookups_free: (0..limits::PEER_LOOKUPS_MAX as u8).collect(),
             lookups_waiting: VecDeque::new(),
             bell,
@@ -229,12 +234,6 @@ impl Ring {
             receive_buffer_bytes: self.memory.buffers.given_bytes() as u64,
             ..self.counters
         }
-    }
-
-    /// Free places in the table that no accept has in view.
-    pub(crate) fn room(&self) -> u32 {
-        let taken = self.slots.open_count() + self.accepts_single;
-        self.options.connections_max.saturating_sub(taken)
     }
 
     /// Did completions arrive that were not taken?
@@ -473,65 +472,11 @@ impl Ring {
         Some(Completion::Sent { connection, result, buffer })
     }
 
-    fn on_accept(&mut self, arrived: Arrived) -> Option<Completion> {
-        if arrived.tag.aux == entries::ONE_CLIENT {
-            self.accepts_single -= 1;
-        } else if !cqueue::more(arrived.flags) {
-            (self.accept_armed, self.accept_cancelled) = (false, false);
-        }
-        if arrived.result < 0 {
-            return match -arrived.result {
-                libc::ECANCELED => {
-                    self.accept();
-                    None
-                }
-                // The client went away in the queue; the next one is not affected.
-                libc::ECONNABORTED | libc::EINTR | libc::EAGAIN => {
-                    self.accept();
-                    None
-                }
-                errno => Some(Completion::AcceptEnded(Errno(errno))),
-            };
-        }
-        let slot = Slot(arrived.result as u32);
-        let generation = self.slots.open(slot);
-        self.accept();
-        if self.options.peer_addresses {
-            self.lookups_waiting.push_back((slot, generation));
-            self.look_up_next();
-            return None;
-        }
-        Some(Completion::Accepted { connection: self.id(slot, generation), peer: None })
-    }
-
-    fn look_up_next(&mut self) {
-        while let Some((slot, generation)) = self.lookups_waiting.front().copied() {
-            let Some(place) = self.lookups_free.pop() else { return };
-            self.lookups_waiting.pop_front();
-            let storage = &raw mut self.memory.lookups[usize::from(place)];
-            let tag = Tag { operation: Operation::Peer, aux: place, slot, generation };
-            self.in_flight_count += 1;
-            self.push(entries::peer_name(tag, storage, self.address_bytes));
-        }
-    }
-
-    fn on_peer(&mut self, arrived: Arrived) -> Option<Completion> {
-        let Tag { slot, generation, aux, .. } = arrived.tag;
-        self.in_flight_count -= 1;
-        let peer = if arrived.result >= 0 {
-            self.memory.lookups[usize::from(aux)].address()
-        } else {
-            None
-        };
-        self.lookups_free.push(aux);
-        self.look_up_next();
-        Some(Completion::Accepted { connection: self.id(slot, generation), peer })
-    }
-
     fn on_close(&mut self, arrived: Arrived) -> Option<Completion> {
         let Tag { slot, generation, .. } = arrived.tag;
         // A slot that was accepted again meanwhile has another generation and stays as it is.
         self.slots.free(slot, generation);
+        self.watch_places(slot);
         Some(Completion::Closed { connection: self.id(slot, generation) })
     }
 
@@ -564,6 +509,7 @@ impl Io for Ring {
         self.unpark();
         self.memory.buffers.publish();
         self.arm_bell();
+        self.use_first_places();
         match wait {
             Wait::No => self.enter(0, None)?,
             Wait::AtMost(time) => self.enter(1, Some(time))?,
@@ -591,40 +537,11 @@ impl Io for Ring {
     }
 
     fn accept(&mut self) {
-        let Some(listener) = self.listener.as_ref().map(AsRawFd::as_raw_fd) else { return };
-        if self.room() > limits::ACCEPT_SINGLY_BELOW {
-            if !self.accept_armed {
-                self.accept_armed = true;
-                self.push(entries::accept(listener));
-            }
-            return;
-        }
-        if self.accept_armed {
-            // Its last completion leads here again.
-            if !self.accept_cancelled {
-                self.accept_cancelled = true;
-                self.push(entries::cancel(Tag::of(Operation::Accept)));
-            }
-            return;
-        }
-        while self.accepts_single < limits::ACCEPTS_SINGLE_MAX && self.room() > 0 {
-            self.accepts_single += 1;
-            self.push(entries::accept_one(listener));
-        }
-        self.is_full = self.accepts_single == 0;
+        self.begin_accepting();
     }
 
     fn stop_accepting(&mut self) {
-        if self.accept_armed {
-            self.push(entries::cancel(Tag::of(Operation::Accept)));
-        }
-        if self.accepts_single > 0 {
-            let one = Tag { aux: entries::ONE_CLIENT, ..Tag::of(Operation::Accept) };
-            self.push(entries::cancel_all(one));
-        }
-        self.is_full = false;
-        // Closing the listener makes the kernel refuse new clients at once.
-        self.listener = None;
+        self.end_accepting();
     }
 
     fn receive(&mut self, connection: ConnectionId) {

@@ -60,6 +60,22 @@ class Rig:
             server.stop()
 
 
+def server_through(rig, name, before, changes):
+    """A server of its own that is started by a shell, behind a command."""
+    script = rig.folder / name
+    script.write_text(f'#!/bin/sh\n{before}\nexec "{binary()}" "$@"\n')
+    script.chmod(0o755)
+    kept = os.environ.get("RINGWAY_BIN")
+    os.environ["RINGWAY_BIN"] = str(script)
+    try:
+        return Server("echo.json", merge({"shards": 2}, changes)).__enter__()
+    finally:
+        if kept is None:
+            del os.environ["RINGWAY_BIN"]
+        else:
+            os.environ["RINGWAY_BIN"] = kept
+
+
 def check(holds, *evidence):
     if not holds:
         raise AssertionError(repr(evidence))
@@ -122,6 +138,15 @@ def metric(server, name, label=""):
         raise KeyError(f"there is no metric {name}")
     wanted = f"ringway_{name}_total{{" if not label else f'ringway_{name}_total{{reason="{label}"}}'
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(wanted))
+
+
+def gauge(server, name):
+    """A gauge of the process."""
+    address = f"http://127.0.0.1:{server.metrics_port}/metrics"
+    with urllib.request.urlopen(address, timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    [line] = [line for line in lines if line.startswith(f"ringway_{name} ")]
+    return int(line.rsplit(" ", 1)[1])
 
 
 def counted(server, name, label, act):

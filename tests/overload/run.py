@@ -2,7 +2,8 @@
 """Goal: who a client is behind proxies cannot be forged, and too many of them harm nobody else.
 
 Method: the real binary; raw sockets from several loopback addresses, each of which is another
-client or another proxy. Rows are in proxies.py and limits.py.
+client or another proxy; control groups of 256 MiB, and few descriptors. Rows are in proxies.py,
+limits.py, shedding.py and descriptors.py.
 Run: python3 tests/overload/run.py [part of a name …]
 """
 
@@ -15,8 +16,10 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "tls"), str(HERE)]
 
+import descriptors  # noqa: E402
 import limits  # noqa: E402
 import proxies  # noqa: E402
+import shedding  # noqa: E402
 from rig import Rig  # noqa: E402
 
 
@@ -24,6 +27,7 @@ def main():
     wanted = sys.argv[1:]
     rows = [(f"proxies: {name}", act) for name, act in proxies.rows()]
     rows += [(f"limits: {name}", act) for name, act in limits.rows()]
+    rows += [*shedding.rows(), *descriptors.rows()]
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="ringway-overload-") as folder:
         rig = Rig(folder)

@@ -11,7 +11,7 @@ use shard::ring::RingCounters;
 use super::pump::PumpCounters;
 use super::tls::{TlsConfig, TlsCounters};
 use crate::config::GatewayConfig;
-use crate::engine::{GatewayCounters, MemoryBytes, TokenVerifier};
+use crate::engine::{GatewayCounters, MemoryBytes, MemoryLevel, TokenVerifier};
 
 /// One message to a shard.
 pub enum Control {
@@ -42,6 +42,13 @@ pub enum Control {
     Config(Arc<GatewayConfig>),
     /// New settings of TLS, for handshakes from now on.
     Tls(Arc<TlsConfig>),
+    /// The memory of the process was measured.
+    Memory {
+        /// How near its limit it is.
+        level: MemoryLevel,
+        /// Bytes that connections of this shard have to give back.
+        owed_bytes: u64,
+    },
     /// Tell what happened so far.
     Inspect(Box<dyn FnOnce(Inspection) + Send>),
     /// Stop accepting and close every client, spread over this time; then the pump ends.
@@ -57,6 +64,7 @@ impl std::fmt::Debug for Control {
             Self::KeysFailed { .. } => "KeysFailed",
             Self::Config(_) => "Config",
             Self::Tls(_) => "Tls",
+            Self::Memory { .. } => "Memory",
             Self::Inspect(_) => "Inspect",
             Self::Drain(_) => "Drain",
         })

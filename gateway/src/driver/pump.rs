@@ -387,6 +387,9 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             Control::KeysFailed { key_id } => self.tell(Event::KeysFailed { key_id }, now),
             Control::Config(config) => self.tell(Event::Config(config), now),
             Control::Tls(config) => self.tls.replace(config),
+            Control::Memory { level, owed_bytes } => {
+                self.tell(Event::Memory { level, owed_bytes }, now);
+            }
             Control::Inspect(answer) => {
                 let engine = self.parts.engine.counters();
                 let ring = (self.ring_counters)(&self.parts.io);

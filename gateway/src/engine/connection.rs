@@ -92,7 +92,8 @@ struct Weight {
 }
 
 impl Connection {
-    fn bytes(&self) -> u32 {
+    /// Bytes that wait for the client, held ones too.
+    pub(crate) fn bytes(&self) -> u32 {
         self.outbox.bytes() + self.behind_connect.as_ref().map_or(0, |behind| behind.bytes())
     }
 
@@ -223,6 +224,11 @@ impl Connections {
         self.slots.get(slot as usize).and_then(|connection| connection.id)
     }
 
+    /// Slots that were ever in use.
+    pub(crate) fn slots_count(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     pub(crate) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.slots.iter().filter_map(|connection| connection.id)
     }
@@ -304,9 +310,10 @@ impl Connections {
         self.note_pushed(slot, Pushed::Queued, before, now);
     }
 
-    /// Leaves out what has not begun to be sent, for a client that does not read anyway.
-    pub(crate) fn drop_queued_if(&mut self, slot: u32, is_slow: bool) {
-        if is_slow {
+    /// Leaves out what has not begun to be sent, for a client that does not read anyway or whose
+    /// memory is needed.
+    pub(crate) fn drop_queued_if(&mut self, slot: u32, is_unwanted: bool) {
+        if is_unwanted {
             let connection = &mut self.slots[slot as usize];
             let before = connection.weight();
             connection.outbox.drop_queued();

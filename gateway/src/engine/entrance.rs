@@ -20,6 +20,7 @@ use super::connection::slot_of;
 use super::event::Action;
 use super::notes::Noted;
 use super::shard::GatewayShard;
+use super::shedding::MemoryLevel;
 use crate::arrivals::{Arrivals, Excess};
 use crate::limits::{RETRY_AFTER_SECONDS, RETRY_JITTER_SECONDS_MIN};
 
@@ -34,7 +35,7 @@ pub(crate) struct Entrance {
     senders: HashMap<ConnectionId, SocketAddr, Hasher>,
     /// What addresses have claimed, by slot; no longer than the highest slot that ever did.
     claims: Vec<Option<Claim>>,
-    /// Refused for want of room: they get less time to go.
+    /// Refused for want of room, or sent away for want of memory: they get less time to go.
     shed: HashSet<ConnectionId, Hasher>,
 }
 
@@ -49,15 +50,18 @@ pub enum UpgradeRefusal {
     AddressConnectionLimit,
     /// `client.address_connection_rate`.
     AddressConnectionRate,
+    /// The process is near its limit of memory (`memory.refuse_level`).
+    Memory,
 }
 
 impl UpgradeRefusal {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::ConnectionLimit,
         Self::ConnectionRate,
         Self::AddressConnectionLimit,
         Self::AddressConnectionRate,
+        Self::Memory,
     ];
 
     /// As a label of metrics.
@@ -67,6 +71,7 @@ impl UpgradeRefusal {
             Self::ConnectionRate => "connection_rate_limit",
             Self::AddressConnectionLimit => "address_connection_limit",
             Self::AddressConnectionRate => "address_connection_rate",
+            Self::Memory => "memory",
         }
     }
 
@@ -76,6 +81,7 @@ impl UpgradeRefusal {
             Self::ConnectionRate => "too many new connections",
             Self::AddressConnectionLimit => "too many connections from this address",
             Self::AddressConnectionRate => "too many new connections from this address",
+            Self::Memory => "short of memory",
         }
     }
 }
@@ -145,6 +151,9 @@ impl GatewayShard {
 
     /// Is there room for a further client? It is counted if there is.
     pub(super) fn make_room(&mut self, id: ConnectionId, now: Now) -> Result<(), Refusal> {
+        if self.shedding.level() > MemoryLevel::Normal {
+            return Err(self.shed(id, UpgradeRefusal::Memory, 0));
+        }
         // Whoever is refused, or says nothing, takes no room from those who come in.
         let has_room = self.connections.upgraded_count < self.options.connections_max;
         let limits = self.config.arrivals;
@@ -192,7 +201,12 @@ impl GatewayShard {
         Refusal::unavailable(reason.text(), least + jitter)
     }
 
-    /// Was the connection refused for want of room?
+    /// The connection, which is about to be closed, gets less time to go.
+    pub(super) fn hurry(&mut self, id: ConnectionId) {
+        self.entrance.shed.insert(id);
+    }
+
+    /// Was the connection refused for want of room, or sent away for want of memory?
     pub(super) fn is_shed(&self, id: ConnectionId) -> bool {
         !self.entrance.shed.is_empty() && self.entrance.shed.contains(&id)
     }

@@ -15,6 +15,7 @@ use shard::SendBuffer;
 
 use super::claims::TokenVerifier;
 use super::notes::Note;
+use super::shedding::MemoryLevel;
 use crate::config::GatewayConfig;
 
 /// One thing that happened.
@@ -151,6 +152,13 @@ pub enum Event<'a> {
     },
     /// New settings.
     Config(Arc<GatewayConfig>),
+    /// The memory of the process was measured.
+    Memory {
+        /// How near its limit it is.
+        level: MemoryLevel,
+        /// Bytes that connections of this shard have to give back.
+        owed_bytes: u64,
+    },
     /// The node shuts down: close every client with 3001, spread over a time.
     Drain {
         /// The time.

@@ -25,6 +25,7 @@ use super::ledger::{MemoryBytes, MemoryKind};
 use super::phase::{Phase, PhaseEvent};
 use super::random::Random;
 use super::rate::Rate;
+use super::shedding::Shedding;
 use super::subscriptions::Channels;
 use super::users::Users;
 use super::waiting::WaitingConnects;
@@ -56,6 +57,7 @@ pub struct GatewayShard {
     pub(super) channels: Channels,
     pub(super) users: Users,
     pub(super) entrance: Entrance,
+    pub(super) shedding: Shedding,
     /// What all shards of the process count together.
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) actions: VecDeque<Action>,
@@ -94,6 +96,7 @@ impl GatewayShard {
             channels: Channels::default(),
             users: Users::default(),
             entrance: Entrance::default(),
+            shedding: Shedding::default(),
             arrivals: Arc::new(Arrivals::new(0, 0)),
             actions: VecDeque::new(),
             counters: GatewayCounters::default(),
@@ -171,6 +174,7 @@ impl GatewayShard {
                 self.connections.memory_bytes_max = config.memory_bytes_max;
                 self.config = config;
             }
+            Event::Memory { level, owed_bytes } => self.on_memory(level, owed_bytes),
             Event::Drain { over } => self.begin_drain(over, now),
         }
         self.close_overflowed(now);
@@ -221,7 +225,8 @@ impl GatewayShard {
     /// True if there is something to fan out or to send without waiting for anything.
     pub fn has_work(&self) -> bool {
         let has_output = self.connections.has_sends() || !self.actions.is_empty();
-        has_output || self.channels.has_work() || self.waiting.has_work()
+        let has_queue = self.waiting.has_work() || self.shedding.has_work();
+        has_output || has_queue || self.channels.has_work()
     }
 
     /// Once a turn: takes up connects that waited for it, at most [`limits::CONNECTS_PER_TURN`],
@@ -234,6 +239,7 @@ impl GatewayShard {
             self.rearm(slot, now);
         }
         self.drain_due(now);
+        self.shed_largest(now);
         for _ in 0..limits::TIMERS_PER_TURN {
             let Some(slot) = self.timers.pop_expired(now.moment) else { break };
             self.on_timer(slot, now);
@@ -402,8 +408,11 @@ impl GatewayShard {
             return;
         }
         let slot = slot_of(id);
-        let is_memory_wanted = matches!(reason, CloseReason::Slow | CloseReason::MemoryLimit);
-        self.connections.drop_queued_if(slot, is_memory_wanted);
+        let is_unwanted = matches!(
+            reason,
+            CloseReason::Slow | CloseReason::Overloaded | CloseReason::MemoryLimit
+        );
+        self.connections.drop_queued_if(slot, is_unwanted);
         self.scratch.clear();
         match code {
             Some(code) => encode_close(code, text, &mut self.scratch),
@@ -472,7 +481,7 @@ impl GatewayShard {
         connection.phase = next;
         let peer_ended = connection.peer_ended;
         match next {
-            Phase::Lingering if is_shed => {
+            Phase::Closing | Phase::Lingering if is_shed => {
                 connection.phase_deadline = now.moment + limits::SHED_LINGER_TIMEOUT;
             }
             Phase::Closing | Phase::Lingering => {

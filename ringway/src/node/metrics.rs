@@ -27,6 +27,7 @@ use router::engine::Counters;
 use super::driver::Driver;
 use super::durable_metrics::DurableMetrics;
 use super::process_memory::ProcessMemory;
+use crate::memory::MemoryState;
 
 /// What all shards have counted, by shard.
 pub type Inspected = Vec<(usize, Inspection, Vec<Counters>)>;
@@ -38,6 +39,8 @@ pub struct Own {
     pub driver: Driver,
     /// Numbers of its journal and store, if it has them.
     pub durable: Option<Arc<Durable>>,
+    /// How near the process is to its limit of memory.
+    pub memory: Arc<MemoryState>,
 }
 
 /// Writes everything. Reads /proc for what the whole process takes.
@@ -46,6 +49,14 @@ pub fn encode(inspected: Inspected, own: Own) -> String {
     let mut registry = Registry::with_prefix("ringway");
     let name = Info::new([("driver", own.driver.to_string())]);
     registry.register("io", "What drives sockets", name);
+    let memory = &own.memory;
+    for (name, help, value) in [
+        ("memory_used_bytes", "Memory that counts against the nearest limit", memory.used_bytes()),
+        ("memory_limit_bytes", "That limit", memory.limit_bytes()),
+        ("memory_level", "1: nobody new is let in; 2: who holds most is closed", memory.level()),
+    ] {
+        registry.register(name, help, ConstGauge::new(value));
+    }
     registry.register_collector(Box::new(Shards { inspected }));
     let memory = ProcessMemory::read(own.driver, connections);
     registry.register_collector(Box::new(memory));

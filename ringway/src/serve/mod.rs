@@ -20,6 +20,7 @@ use shard::placement::Placement;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::limits::{KEYS_ASKED_MAX, PORT_PATIENCE, PORT_RETRY};
+use crate::memory;
 use crate::node::backend::LocalBackend;
 use crate::node::driver::Driver;
 use crate::node::http::{ClientRoutes, client_port, operator_port};
@@ -90,9 +91,11 @@ async fn run(settings: Settings, sources: Sources) -> Result<(), String> {
     let serves = ClientRoutes { api, page: true, health: settings.health };
     // Set once, here: the shards answered 503 until now.
     drop(routes.set(client_port(&backend, serves)));
+    let memory = memory::watch(settings.memory, shards.clone());
     if let Some(listener) = operators.listener {
         let durable = persistence.as_ref().map(persistence::Persistence::counters);
-        let router = operator_port(&backend, Own { driver: options.driver, durable });
+        let own = Own { driver: options.driver, durable, memory };
+        let router = operator_port(&backend, own);
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
     let source = tokens::key_source(&settings, verifier)?;

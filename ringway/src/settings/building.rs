@@ -15,6 +15,7 @@ use protocol::channels::{ChannelOptions, Durability, Namespaces, SlowConsumer};
 use protocol::limits::PREFIXES_MAX;
 use protocol::proxies::Prefixes;
 
+use crate::memory::MemorySettings;
 use crate::settings::options::{address as address_of, socket_address};
 use crate::settings::reading::Reading;
 use crate::settings::values::{Table, Values};
@@ -59,6 +60,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
         io: io_choice(&global.text("io")),
         partitions: global.integer("partitions"),
         persistence: persistence(global, folder),
+        memory: memory(global),
         drain: global.duration("shutdown.drain"),
         shutdown_timeout: global.duration("shutdown.timeout"),
         effective: BTreeMap::new(),
@@ -81,6 +83,15 @@ fn persistence(global: &Table, folder: &Path) -> Option<PersistenceSettings> {
         segment_bytes: global.integer("persistence.segment_size"),
         backlog_bytes_max: global.integer("persistence.backlog_max_size"),
     })
+}
+
+fn memory(global: &Table) -> MemorySettings {
+    let limit_bytes: u64 = global.integer("memory.limit");
+    MemorySettings {
+        limit_bytes: Some(limit_bytes).filter(|bytes| *bytes > 0),
+        refuse_percent: global.integer("memory.refuse_level"),
+        shed_percent: global.integer("memory.shed_level"),
+    }
 }
 
 fn listen(global: &Table) -> SocketAddr {

@@ -46,6 +46,7 @@ pub use problem::{Place, Problem, Refusal};
 pub use tls::TlsSettings;
 
 use crate::limits;
+use crate::memory::MemorySettings;
 use crate::secret::Secret;
 use difference::Effective;
 use document::{Format, Value};
@@ -83,6 +84,8 @@ pub struct Settings {
     pub partitions: u16,
     /// Where durable channels are kept (`persistence`); `None`: nowhere, and no channel is durable.
     pub persistence: Option<PersistenceSettings>,
+    /// When memory runs out (`memory`).
+    pub memory: MemorySettings,
     /// Clients are sent away over this time (`shutdown.drain`).
     pub drain: Duration,
     /// The process ends after this time (`shutdown.timeout`), at least [`Self::drain`].

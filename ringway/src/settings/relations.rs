@@ -13,6 +13,7 @@ use crate::settings::{Settings, TokenKeys};
 /// Reports everything that does not fit together.
 pub(crate) fn check(reading: &mut Reading, settings: &Settings, own_tokens: &TokenKeys) {
     check_times(reading, settings);
+    check_memory(reading, settings);
     check_addresses(reading, settings);
     check_credentials(reading, settings, own_tokens);
     check_rates(reading);
@@ -41,6 +42,40 @@ fn check_times(reading: &mut Reading, settings: &Settings) {
             settings.drain, settings.shutdown_timeout
         );
         blame(reading, &["shutdown.drain", "shutdown.timeout"], &sentence);
+    }
+}
+
+fn check_memory(reading: &mut Reading, settings: &Settings) {
+    let memory = settings.memory;
+    let (refuse, shed) = ("memory.refuse_level", "memory.shed_level");
+    let is_both = memory.refuse_percent > 0 && memory.shed_percent > 0;
+    if is_both && memory.shed_percent <= memory.refuse_percent {
+        let sentence = format!(
+            "must be above memory.refuse_level, but {} is not above {}; clients are refused before \
+             others are closed",
+            memory.shed_percent, memory.refuse_percent
+        );
+        blame(reading, &[shed, refuse], &sentence);
+    }
+    for (path, percent) in [(refuse, memory.refuse_percent), (shed, memory.shed_percent)] {
+        if percent > 0 && i64::from(percent) < limits::MEMORY_LEVEL_PERCENT_MIN {
+            let least = limits::MEMORY_LEVEL_PERCENT_MIN;
+            let sentence =
+                format!("{percent} percent is too early; give {least} at least, or zero");
+            blame(reading, &[path], &sentence);
+        }
+    }
+    let limit = memory.limit_bytes.unwrap_or(u64::MAX);
+    let least = limits::MEMORY_LIMIT_BYTES_MIN as u64;
+    if limit < least {
+        let sentence = format!("is in bytes, and {limit} are too few; give {least} at least");
+        blame(reading, &["memory.limit"], &sentence);
+    }
+    let backlog = settings.persistence.as_ref().map_or(0, |one| one.backlog_bytes_max);
+    if backlog > limit / 2 {
+        let sentence = "is more than half of memory.limit, and may be in memory while the store is \
+                        behind; clients would be refused for it";
+        remark(reading, "persistence.backlog_max_size", sentence);
     }
 }
 

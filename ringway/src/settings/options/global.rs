@@ -15,6 +15,7 @@ pub(super) const TABLES: &[&[OptionRow]] = &[
     TRANSPORTS,
     API,
     PERSISTENCE,
+    MEMORY,
     OPERATION,
     ABSENT,
 ];
@@ -422,6 +423,40 @@ const PERSISTENCE: &[OptionRow] = &[
         "268435456",
         "Most bytes of changes that may wait for the store, in the journal and in memory. Beyond \
          it durable publications are refused for a while.",
+    )
+    .restart()
+    .ours(),
+];
+
+const MEMORY: &[OptionRow] = &[
+    OptionRow::new(
+        "memory.limit",
+        Kind::integer(0, limits::MEMORY_LIMIT_BYTES_MAX, "bytes"),
+        "0",
+        "Memory that this process may take, 64 MiB at least. Limits of control groups (`memory.max`, \
+         `memory.high`, of the first version `memory.limit_in_bytes`) hold beside it; whichever is \
+         nearer counts. Against this limit, or the machine's, counts the process's control group \
+         if nobody else is in it, and otherwise its resident memory, which lacks what the kernel \
+         keeps for sockets. Zero: what the control groups say, or else the machine's memory.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new(
+        "memory.refuse_level",
+        Kind::integer(0, 100, "percent"),
+        "80",
+        "From so much of the limit on, new WebSockets are refused with 503 and Retry-After, until it \
+         is 5 percent less. Zero: never; 20 at least otherwise.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new(
+        "memory.shed_level",
+        Kind::integer(0, 100, "percent"),
+        "90",
+        "From so much of the limit on, clients that hold 16 KiB or more are closed as well (3011), \
+         those for whom most waits first, until it is 5 percent less. Must be above \
+         `memory.refuse_level`. Zero: never; 20 at least otherwise.",
     )
     .restart()
     .ours(),
