@@ -43,13 +43,13 @@ def all_gone():
         if time.monotonic() > give_up:
             sys.exit(f"{left:,.0f} connections are left")
         time.sleep(0.1)
-    time.sleep(QUIET_SECONDS)
 
 
 def level(arguments, server, index, count, folder):
     """What is held behind a group."""
     group(arguments, index, count, folder)
     all_gone()
+    time.sleep(QUIET_SECONDS)
     return pss(server.pid)
 
 
@@ -64,6 +64,7 @@ def measure(arguments, server, folder):
     for index, count in enumerate(sizes):
         if len(sizes) - index > LEVELS:
             group(arguments, uncounted.stop + index, count, folder)
+            all_gone()
         else:
             last.append(level(arguments, server, uncounted.stop + index, count, folder))
     before, after = statistics.median(first), statistics.median(last)

@@ -89,6 +89,22 @@ impl Publisher {
     }
 }
 
+/// Behind its time, a run at a rate waits so long for answers: longer than the server does for a
+/// disk.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// One for each connection, with a channel of its own.
+fn publishers(target: &Target, settings: &Durable) -> Vec<Publisher> {
+    let publisher = |index| Publisher {
+        frames: ServerFrames::new(),
+        channel: format!("{}:{index}", settings.channel),
+        next_id: FIRST_ID,
+        sent_at: VecDeque::new(),
+        owes_pong: false,
+    };
+    (0..target.connections).map(publisher).collect()
+}
+
 /// Publishes and waits for the acknowledgements.
 pub(crate) fn durable(target: &Target, settings: &Durable) -> io::Result<Value> {
     let script = |_| Script {
@@ -97,15 +113,7 @@ pub(crate) fn durable(target: &Target, settings: &Durable) -> io::Result<Value> 
         greeting_frames: 1,
     };
     let mut clients = Clients::connect(target, script)?;
-    let mut publishers: Vec<Publisher> = (0..target.connections)
-        .map(|index| Publisher {
-            frames: ServerFrames::new(),
-            channel: format!("{}:{index}", settings.channel),
-            next_id: FIRST_ID,
-            sent_at: VecDeque::new(),
-            owes_pong: false,
-        })
-        .collect();
+    let mut publishers = publishers(target, settings);
     let mut answers = Answers { acknowledged: 0, refused: 0, latency: histogram() };
     let usage = Usage::start(target.server_pid);
     if settings.rate == 0 {
@@ -117,11 +125,16 @@ pub(crate) fn durable(target: &Target, settings: &Durable) -> io::Result<Value> 
     }
     // At a rate it spins: a sleep of a millisecond would be part of what it measures.
     let patience = Duration::from_millis(u64::from(settings.rate == 0));
-    let (mut issued, mut failed) = (0_u64, None);
-    while usage.since.elapsed() < settings.time {
+    // At a rate, all that were due are waited for: a stall at the end counts, too.
+    let all = (settings.time.as_secs_f64() * settings.rate as f64) as u64;
+    let is_answered = |answers: &Answers| answers.acknowledged + answers.refused >= all;
+    let (mut issued, mut failed, give_up) = (0_u64, None, settings.time + ANSWER_PATIENCE);
+    while usage.since.elapsed() < settings.time
+        || settings.rate > 0 && !is_answered(&answers) && usage.since.elapsed() < give_up
+    {
         // Behind schedule, the time counts from when it should have been sent.
         let due = usage.since.elapsed().as_secs_f64() * settings.rate as f64;
-        while settings.rate > 0 && issued as f64 <= due {
+        while settings.rate > 0 && issued < all && issued as f64 <= due {
             let index = issued as usize % publishers.len();
             let planned = Duration::from_secs_f64(issued as f64 / settings.rate as f64);
             let mut out = Vec::new();
@@ -147,6 +160,9 @@ pub(crate) fn durable(target: &Target, settings: &Durable) -> io::Result<Value> 
             return Err(error);
         }
     }
+    if settings.rate > 0 && !is_answered(&answers) {
+        return Err(io::Error::other("publications were not answered"));
+    }
     let seconds = usage.since.elapsed().as_secs_f64();
     let report = json!({
         "mode": "durable",
@@ -158,6 +174,6 @@ pub(crate) fn durable(target: &Target, settings: &Durable) -> io::Result<Value> 
         "acknowledged": answers.acknowledged,
         "refused": answers.refused,
     });
-    let usage = usage.report(answers.acknowledged);
-    Ok(merge(merge(report, usage), quantiles(&answers.latency)))
+    let report = merge(report, usage.report(answers.acknowledged));
+    Ok(merge(report, quantiles(&answers.latency)))
 }

@@ -110,6 +110,9 @@ pub const SHED_CANDIDATES_MAX: usize = 1024;
 pub const SHED_CLOSES_PER_TURN: usize = 32;
 /// Who holds less than one gathered send is not slow, and is kept.
 pub const SHED_BYTES_MIN: u64 = GATHER_BYTES_MAX as u64;
+/// A message that is not complete after this time counts as the largest there may be: how much of
+/// it has come, only its reader knows.
+pub const SHED_UNFINISHED_AGE: Duration = Duration::from_secs(1);
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;
 

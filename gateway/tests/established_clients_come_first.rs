@@ -120,3 +120,20 @@ fn who_leaves_while_waiting_takes_no_check() {
     assert_eq!(bench.shard.counters().connects_waiting, 0);
     assert_eq!(bench.shard.counters().sessions_now as usize, CONNECTS_PER_TURN);
 }
+
+#[test]
+fn a_ping_while_waiting_is_answered() {
+    let counts = Arc::new(Counts::default());
+    let mut bench = Bench::with_tokens(insecure(open_channels()), Arc::clone(&counts) as _);
+    let crowd: Vec<ConnectionId> = (0..CONNECTS_PER_TURN + 1).map(|_| bench.upgraded()).collect();
+    for (number, connection) in crowd.iter().enumerate() {
+        say_within_the_turn(&mut bench, *connection, &connect(number));
+    }
+    let last = *crowd.last().expect("one more than a turn checks");
+    let event = Event::Message { connection: last, message: Message::Ping(b"there?") };
+    bench.shard.handle(event, bench.now);
+    bench.turn();
+    let texts = bench.texts(last);
+    assert!(texts.len() == 2 && texts.contains(&"there?".to_owned()), "{texts:?}");
+    assert_eq!(bench.shard.counters().outbox_bytes, 0, "and nothing is counted for ever");
+}

@@ -7,7 +7,9 @@ mod support;
 use std::time::Duration;
 
 use gateway::engine::{Event, MemoryLevel, UpgradeRefusal};
-use gateway::limits::{SHED_BYTES_MIN, SHED_CLOSES_PER_TURN, SHED_LINGER_TIMEOUT};
+use gateway::limits::{
+    SHED_BYTES_MIN, SHED_CLOSES_PER_TURN, SHED_LINGER_TIMEOUT, SHED_UNFINISHED_AGE,
+};
 use protocol::channels::ChannelOptions;
 use protocol::close::CloseReason;
 use protocol::ids::ConnectionId;
@@ -94,6 +96,9 @@ fn an_unfinished_message_counts_as_the_largest() {
     let mut bench = bench();
     let [writer, quiet] = [bench.connected(), bench.connected()];
     bench.tell(Event::Unfinished { connection: writer, is_unfinished: true });
+    told(&mut bench, MemoryLevel::Shedding, 1);
+    assert_eq!(closed(&bench), 0, "anybody may be in the middle of a frame");
+    bench.pass(SHED_UNFINISHED_AGE);
     told(&mut bench, MemoryLevel::Shedding, 1);
     assert_eq!(reads(&mut bench, writer), ["close 3011"]);
     assert!(reads(&mut bench, quiet).is_empty());

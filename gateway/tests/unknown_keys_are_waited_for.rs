@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use gateway::engine::{ConnectClaims, Event, SubscribeTokenClaims, TokenRefusal, TokenVerifier};
 use protocol::ids::{ShardId, home_of};
-use protocol::websocket::Message;
 use support::{Bench, insecure, open_channels};
 
 /// Knows one key; the key of a token is its `kid`.
@@ -49,18 +48,6 @@ fn it_is_taken_up_when_its_key_comes() {
     assert!(texts[0].contains(r#""connect":"#), "{texts:?}");
     assert!(texts[1].contains(r#""ping":"#), "what came behind it too: {texts:?}");
     assert_eq!(texts.len(), 2, "and once: {texts:?}");
-}
-
-#[test]
-fn what_was_queued_while_it_waited_is_given_back() {
-    let mut bench = Bench::with_tokens(insecure(open_channels()), Arc::new(Knows("old")));
-    let connection = bench.upgraded();
-    bench.say(connection, &connect_with("new"));
-    bench.tell(Event::Message { connection, message: Message::Ping(b"are you there") });
-    assert!(bench.shard.counters().outbox_bytes > 0, "the pong waits behind the answer");
-    bench.tell(Event::Keys(Arc::new(Knows("new"))));
-    assert!(bench.texts(connection)[0].contains(r#""connect":"#));
-    assert_eq!(bench.shard.counters().outbox_bytes, 0);
 }
 
 #[test]

@@ -69,6 +69,8 @@ pub const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 /// … and above half of the lowest level. A flood that takes 500 MiB a second takes 10 MiB
 /// meanwhile.
 pub const MEMORY_INTERVAL_NEAR: Duration = Duration::from_millis(20);
+/// Time between two looks at who limits memory: an operator may raise a limit, or move the process.
+pub const MEMORY_BOUNDS_INTERVAL: Duration = Duration::from_secs(5);
 /// A level of memory is left this many percent of the limit below where it is entered.
 pub const MEMORY_HYSTERESIS_PERCENT: u8 = 5;
 /// Most times what is too much that is asked back at once: twice as much each

@@ -509,7 +509,7 @@ impl Io for Ring {
         self.unpark();
         self.memory.buffers.publish();
         self.arm_bell();
-        self.use_first_places();
+        self.use_first_places()?;
         match wait {
             Wait::No => self.enter(0, None)?,
             Wait::AtMost(time) => self.enter(1, Some(time))?,

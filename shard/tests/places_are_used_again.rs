@@ -46,13 +46,19 @@ fn wave(ring: &mut Ring, address: SocketAddr) -> Vec<ConnectionId> {
     came
 }
 
-fn places(connections_max: u32) -> u32 {
+/// A ring that accepts, and where.
+fn listening(connections_max: u32) -> (Ring, SocketAddr) {
     let any = "127.0.0.1:0".parse().expect("an address");
     let (address, mut listeners) = shard::sockets::listen(any, 1).expect("loopback can listen");
     let options = RingOptions::new(ShardId(0), connections_max);
     let bell = Bell::new().expect("an eventfd");
     let mut ring = Ring::new(options, Some(listeners.remove(0)), bell).expect("io_uring is there");
     ring.accept();
+    (ring, address)
+}
+
+fn places(connections_max: u32) -> u32 {
+    let (mut ring, address) = listening(connections_max);
     let waves = (0..WAVES).flat_map(|_| wave(&mut ring, address));
     1 + waves.map(|connection| connection.slot().0).max().expect("clients came")
 }
@@ -67,4 +73,32 @@ fn where_one_operation_accepts_all() {
 fn where_clients_are_accepted_one_by_one() {
     let places = places(4_000);
     assert!(places <= PLACES_MAX, "{places} places for {CLIENTS} connections at once");
+}
+
+#[test]
+fn where_some_come_and_others_go_in_every_turn() {
+    const CHANGES: usize = 40;
+    let (mut ring, address) = listening(10_000);
+    let mut clients: Vec<TcpStream> = Vec::new();
+    let (mut here, mut places): (Vec<ConnectionId>, u32) = (Vec::new(), 0);
+    let (mut asked, mut went) = (0, 0);
+    for _ in 0..10 * WAVES {
+        let missing = CLIENTS as usize + CHANGES + went - asked;
+        asked += missing;
+        clients.extend((0..missing).map(|_| TcpStream::connect(address).expect("it listens")));
+        if clients.len() > 2000 {
+            clients.drain(..1000);
+        }
+        // Those who came first go, in the turn in which others come.
+        let gone = here.len().min(CHANGES);
+        went += gone;
+        here.drain(..gone).for_each(|connection| ring.close(connection));
+        turn(&mut ring, |completion| {
+            if let Completion::Accepted { connection, .. } = completion {
+                places = places.max(1 + connection.slot().0);
+                here.push(connection);
+            }
+        });
+    }
+    assert!(places <= PLACES_MAX, "{places} places for {CLIENTS} and some connections at once");
 }

@@ -437,8 +437,7 @@ def flood(rig):
     with Server("echo.json", {**rig.settings(), "shards": 1}, cafile=rig.chain) as unattacked:
         while not late or late[-1] >= FLOOD_ECHO_SECONDS_MAX:
             check(len(late) < FLOOD_TRIES, late)
-            slowest, elsewhere = slowest_echoes_in_flood(rig, server, unattacked)
-            late.append(slowest - elsewhere)
+            late.append(latest_echo_in_flood(rig, server, unattacked))
 
 
 def echoing(client):
@@ -456,8 +455,8 @@ def echoing(client):
     return echo
 
 
-def slowest_echoes_in_flood(rig, server, unattacked):
-    """Of a server that is flooded, and of one that is not."""
+def latest_echo_in_flood(rig, server, unattacked):
+    """How much later than that of a server that is not flooded, a moment later."""
     context = rig.context()
     with connect(server.port, context) as client, connect(unattacked.port, context) as other:
         echo, echo_elsewhere = echoing(client), echoing(other)
@@ -471,13 +470,12 @@ def slowest_echoes_in_flood(rig, server, unattacked):
         try:
             for one in opened:
                 one.sendall(hello)
-            took, elsewhere = [], []
-            while metric(server, "ringway_tls_handshakes_now") < FLOOD or len(took) < 100:
-                took.append(echo())
-                elsewhere.append(echo_elsewhere())
+            late = []
+            while metric(server, "ringway_tls_handshakes_now") < FLOOD or len(late) < 100:
+                late.append(echo() - echo_elsewhere())
             for one in opened:
                 check(one.recv(1) == b"\x16", "each of them is answered")
-            return max(took), max(elsewhere)
+            return max(late)
         finally:
             for one in opened:
                 one.close()

@@ -83,7 +83,7 @@ pub struct Pump<I, U, S, C> {
     /// Clients that came and were not taken in yet, no more than there are places: nothing is
     /// received from them.
     accepted: VecDeque<(ConnectionId, Option<SocketAddr>)>,
-    /// Clients that will send nothing more and were not told of yet, each once.
+    /// Clients that will send nothing more and were not told of yet.
     ended: VecDeque<(ConnectionId, ReceiveEnd)>,
     pub(super) actions: VecDeque<Action>,
     pub(super) bodies: Bodies,

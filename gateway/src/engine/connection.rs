@@ -288,22 +288,31 @@ impl Connections {
         self.slots[slot as usize].behind_connect.get_or_insert_default();
     }
 
-    /// `connect` is taken up anew: what was held behind it so far, pongs, is left out.
-    pub(crate) fn drop_behind_connect(&mut self, slot: u32) {
-        let connection = &mut self.slots[slot as usize];
-        let before = connection.weight();
-        connection.behind_connect = None;
-        self.weigh(slot, before);
-    }
-
     /// Queues the answer to `connect`, and behind it what was held.
     pub(crate) fn answer_connect(&mut self, slot: u32, answer: &[u8], now: Moment) {
+        let held = self.take_behind_connect(slot);
+        self.push_message(slot, answer, now);
+        self.append(slot, held, now);
+    }
+
+    /// `connect` is taken up anew: what was held behind it so far, control frames, goes out.
+    pub(crate) fn release_behind_connect(&mut self, slot: u32, now: Moment) {
+        let held = self.take_behind_connect(slot);
+        self.append(slot, held, now);
+    }
+
+    /// What was held is not counted any more.
+    fn take_behind_connect(&mut self, slot: u32) -> Option<Box<Outbox>> {
         let connection = &mut self.slots[slot as usize];
         let before = connection.weight();
         let held = connection.behind_connect.take();
         self.weigh(slot, before);
-        self.push_message(slot, answer, now);
-        let Some(held) = held else { return };
+        held
+    }
+
+    /// Queues what is not counted any more.
+    fn append(&mut self, slot: u32, held: Option<Box<Outbox>>, now: Moment) {
+        let Some(held) = held.filter(|held| !held.is_empty()) else { return };
         let connection = &mut self.slots[slot as usize];
         let before = connection.weight();
         connection.outbox.append(*held);

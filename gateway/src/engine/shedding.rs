@@ -46,10 +46,12 @@ struct Holding {
 }
 
 impl Holding {
-    /// What `connection` holds. A message of the client that is not complete counts as the largest
-    /// there may be.
-    fn of(id: ConnectionId, connection: &Connection, message_bytes_max: u32) -> Self {
-        let is_unfinished = connection.unfinished_since > Moment::ZERO;
+    /// What `connection` holds. A message of the client that is not complete for
+    /// [`limits::SHED_UNFINISHED_AGE`] counts as the largest there may be.
+    fn of(id: ConnectionId, connection: &Connection, message_bytes_max: u32, now: Now) -> Self {
+        let since = connection.unfinished_since;
+        let is_unfinished =
+            since > Moment::ZERO && now.moment.since(since) >= limits::SHED_UNFINISHED_AGE;
         let mut others = if is_unfinished { u64::from(message_bytes_max) } else { 0 };
         if let Some(session) = &connection.session {
             others += (session.subscriptions.capacity() * size_of::<Subscription>()) as u64;
@@ -122,13 +124,13 @@ impl GatewayShard {
     /// This turn's part of shedding.
     pub(super) fn shed_largest(&mut self, now: Now) {
         if self.shedding.next_slot.is_some() {
-            self.search_largest();
+            self.search_largest(now);
         } else if !self.shedding.largest.is_empty() {
             self.close_largest(now);
         }
     }
 
-    fn search_largest(&mut self) {
+    fn search_largest(&mut self, now: Now) {
         let Some(first) = self.shedding.next_slot else { return };
         let slots_count = self.connections.slots_count();
         let last = slots_count.min(first.saturating_add(limits::SHED_SLOTS_PER_TURN));
@@ -136,7 +138,7 @@ impl GatewayShard {
             let Some(id) = self.connections.id_at(slot) else { continue };
             let connection = self.connections.at(slot);
             if connection.phase.listens() {
-                let holding = Holding::of(id, connection, self.config.message_bytes_max);
+                let holding = Holding::of(id, connection, self.config.message_bytes_max, now);
                 self.shedding.consider(holding);
             }
         }
@@ -159,7 +161,7 @@ impl GatewayShard {
             let message_bytes_max = self.config.message_bytes_max;
             let Some(connection) = self.connections.find(id) else { continue };
             // What it held when it was found may have been sent since.
-            let holding = Holding::of(id, connection, message_bytes_max);
+            let holding = Holding::of(id, connection, message_bytes_max, now);
             if !connection.phase.listens() || !holding.is_worth_it() {
                 continue;
             }

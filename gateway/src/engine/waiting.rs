@@ -130,7 +130,7 @@ impl GatewayShard {
         }
     }
 
-    /// Closes a connection that still waits for a key.
+    /// Closes a connection that still waits for a key, and is not in the list of those who may.
     fn refuse_unknown_key(&mut self, id: ConnectionId, now: Now) {
         if self.pending(id).is_some_and(|pending| pending.awaits == Some(Awaits::Keys)) {
             self.note_token(id, TokenFault::KeyUnknown);
@@ -157,7 +157,7 @@ impl GatewayShard {
         let Some(mut session) = connection.session.take() else { return };
         self.sessions_now -= 1;
         connection.phase = Phase::Open;
-        self.connections.drop_behind_connect(slot_of(id));
+        self.connections.release_behind_connect(slot_of(id), now.moment);
         self.connections.settle(slot_of(id));
         let held = session.pending.take().map(|pending| pending.held).unwrap_or_default();
         self.waiting.is_resuming = true;
@@ -165,6 +165,7 @@ impl GatewayShard {
         self.waiting.is_resuming = false;
         if awaited_keys {
             // Still unknown: there is no second wait.
+            self.waiting.keys.pop_if(|(last, _)| *last == id);
             self.refuse_unknown_key(id, now);
         }
     }

@@ -102,6 +102,11 @@ impl Bound {
         Ok(bounds)
     }
 
+    /// How much it is, and who says so.
+    pub(crate) fn limit(&self) -> (u64, String) {
+        (self.bytes, self.to_string())
+    }
+
     /// Bytes that count against it now.
     ///
     /// # Errors

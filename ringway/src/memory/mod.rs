@@ -14,7 +14,8 @@ use gateway::driver::{Control, Inspection};
 use gateway::engine::MemoryLevel;
 
 use crate::limits::{
-    MEMORY_HYSTERESIS_PERCENT, MEMORY_INTERVAL, MEMORY_INTERVAL_NEAR, MEMORY_URGENCY_MAX,
+    MEMORY_BOUNDS_INTERVAL, MEMORY_HYSTERESIS_PERCENT, MEMORY_INTERVAL, MEMORY_INTERVAL_NEAR,
+    MEMORY_URGENCY_MAX,
 };
 use crate::node::ShardHandle;
 use bounds::Bound;
@@ -71,16 +72,19 @@ pub fn watch(settings: MemorySettings, shards: Vec<ShardHandle>) -> Arc<MemorySt
             return state;
         }
     };
-    for bound in &bounds {
-        tracing::info!(limit_bytes = bound.bytes, set_by = %bound, "memory limit");
-    }
+    tell_limits(&bounds);
     let told = vec![MemoryLevel::Normal; shards.len()];
     let held = shards.iter().map(|_| Arc::default()).collect();
     let mut watcher =
         Watcher { settings, bounds, held, shards, told, state: state.clone(), asked: None };
+    let mut bounds_at = Instant::now();
     let thread = std::thread::Builder::new().name("memory".to_owned()).spawn(move || {
         let mut level = MemoryLevel::Normal;
         loop {
+            if bounds_at.elapsed() >= MEMORY_BOUNDS_INTERVAL {
+                bounds_at = Instant::now();
+                watcher.find_bounds();
+            }
             level = watcher.measure(level);
             std::thread::sleep(watcher.interval());
         }
@@ -153,7 +157,22 @@ struct Watcher {
     asked: Option<Asked>,
 }
 
+fn tell_limits(bounds: &[Bound]) {
+    for bound in bounds {
+        tracing::info!(limit_bytes = bound.bytes, set_by = %bound, "memory limit");
+    }
+}
+
 impl Watcher {
+    /// Limits may have been changed, or the process moved to another group.
+    fn find_bounds(&mut self) {
+        let Ok(bounds) = Bound::of_this_process(self.settings.limit_bytes) else { return };
+        if !bounds.iter().map(Bound::limit).eq(self.bounds.iter().map(Bound::limit)) {
+            tell_limits(&bounds);
+        }
+        self.bounds = bounds;
+    }
+
     /// Measures once; the level from now on.
     fn measure(&mut self, before: MemoryLevel) -> MemoryLevel {
         let nearest = self.bounds.iter().enumerate().filter_map(|(index, bound)| {

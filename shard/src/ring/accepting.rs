@@ -5,6 +5,7 @@
 //! and go it would wander through the whole table, and so would all that is kept by place, up to
 //! the shard's connections. Whenever it has strayed it is sent back to the first place.
 
+use std::io;
 use std::os::fd::AsRawFd;
 
 use io_uring::cqueue;
@@ -94,10 +95,17 @@ impl Ring {
         self.has_strayed |= slot.0 >= self.slots.open_count() + limits::PLACES_STRAYED;
     }
 
-    /// Sends the kernel back to the first free place.
-    pub(super) fn use_first_places(&mut self) {
+    /// Sends the kernel back to the first free place. What is to be submitted goes before: each
+    /// close would make it go on behind the place it frees, and clients are taken in behind the
+    /// closes.
+    pub(super) fn use_first_places(&mut self) -> io::Result<()> {
         if !std::mem::take(&mut self.has_strayed) {
-            return;
+            return Ok(());
+        }
+        if let Err(error) = self.ring.submit()
+            && !matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))
+        {
+            return Err(error);
         }
         let count = self.options.connections_max;
         let range = FileIndexRange { first: 0, count, reserved: 0 };
@@ -112,6 +120,7 @@ impl Ring {
             )
         };
         assert_eq!(result, 0, "the range is that of the table");
+        Ok(())
     }
 
     pub(super) fn begin_accepting(&mut self) {

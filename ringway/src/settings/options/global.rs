@@ -446,7 +446,8 @@ const MEMORY: &[OptionRow] = &[
         Kind::integer(0, 100, "percent"),
         "80",
         "From so much of the limit on, new WebSockets are refused with 503 and Retry-After, until it \
-         is 5 percent less. Zero: never; 20 at least otherwise.",
+         is 5 percent less. What was freed and not given back to the system counts, so a node that \
+         is full all day has to stay below. Zero: never; 20 at least otherwise.",
     )
     .restart()
     .ours(),
