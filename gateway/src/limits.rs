@@ -14,6 +14,12 @@ pub const CONNECTION_MEMORY_BYTES_DEFAULT: u32 = 32 * MIB;
 /// What a subscription counts for in that: more than one to a channel of its own takes whose name
 /// has 255 bytes.
 pub const SUBSCRIPTION_BYTES: usize = 512;
+/// Largest place of a connection in its shard's table, in bytes. Every idle client takes this.
+pub const CONNECTION_PLACE_BYTES_MAX: usize = 136;
+/// Largest place of a connection's reader, in bytes.
+pub const READER_BYTES_MAX: usize = 32;
+/// Largest session, in bytes, without what it owns elsewhere. The allocator's next size is 192.
+pub const SESSION_BYTES_MAX: usize = 160;
 /// What rustls keeps of a connection that is in its handshake, or that it goes on with (measured:
 /// 3.5 to 4 KiB, and some 8 KiB at the height of a handshake).
 pub const TLS_RUSTLS_BYTES: usize = 4 * KIB as usize;

@@ -27,7 +27,7 @@ use super::control::{Control, Inspection};
 use super::notes;
 use super::service::{Busy, Service};
 use super::tls::{Tls, TlsConfig};
-use super::transport::{Holding, Outcome, Reader, Reading};
+use super::transport::{HeldBytes, Outcome, Reader, Reading};
 use super::uplink::{Incoming, Uplink};
 use crate::engine::{Action, Durations, Event, GatewayShard, MemoryBytes, MemoryKind};
 use crate::limits::{self, TurnLimits};
@@ -288,8 +288,8 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
 
     /// What a reader holds may have changed from `before`. To be called before anything is done
     /// that may silence it.
-    pub(super) fn weigh(&mut self, connection: ConnectionId, before: Holding, now: Now) {
-        let after = self.readers[connection.slot().index()].holding();
+    pub(super) fn weigh(&mut self, connection: ConnectionId, before: HeldBytes, now: Now) {
+        let after = self.readers[connection.slot().index()].held_bytes();
         if after != before {
             let part_bytes = self.counters.part_bytes + after.parts as u64;
             self.counters.part_bytes = part_bytes - before.parts as u64;
@@ -301,7 +301,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
     /// Nothing more is read of a connection. True if receiving was paused.
     fn silence(&mut self, connection: ConnectionId, now: Now) -> bool {
         let reader = &mut self.readers[connection.slot().index()];
-        let before = reader.holding();
+        let before = reader.held_bytes();
         let was_paused = reader.silence();
         self.weigh(connection, before, now);
         was_paused
@@ -422,7 +422,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             return;
         }
         let reader = &mut self.readers[connection.slot().index()];
-        let before = reader.holding();
+        let before = reader.held_bytes();
         let outcome = reader.read_on(&mut Reading {
             connection,
             engine: &mut self.parts.engine,

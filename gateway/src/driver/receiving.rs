@@ -25,7 +25,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         }
         let bytes = &mut self.parts.io.bytes(&chunk)[header_bytes..];
         let reader = &mut self.readers[connection.slot().index()];
-        let before = reader.holding();
+        let before = reader.held_bytes();
         let outcome = reader.read(
             bytes,
             &mut Reading {

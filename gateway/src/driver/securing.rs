@@ -39,7 +39,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             None => &mut [],
         };
         let reader = &mut self.readers[connection.slot().index()];
-        let before = reader.holding();
+        let before = reader.held_bytes();
         let (engine, service) = (&mut parts.engine, &parts.service);
         let (bodies, actions) = (&self.bodies, &mut self.actions);
         let mut outcome = Outcome::Taken;

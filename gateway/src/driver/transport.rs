@@ -17,7 +17,7 @@ use protocol::websocket::{Decoder, DecoderLimits};
 use super::bodies::{Bodies, Body, NoRoom};
 use super::service::{Denial, HttpCall, Service};
 use crate::engine::{Action, Event, GatewayShard, Transport};
-use crate::limits::PIPELINED_BYTES_MAX;
+use crate::limits::{PIPELINED_BYTES_MAX, READER_BYTES_MAX};
 
 /// One connection's reading side.
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ pub(super) enum Reader {
     Silent,
 }
 
+const _: () = assert!(size_of::<Reader>() <= READER_BYTES_MAX);
+
 /// Bytes behind a request that is not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -42,19 +44,19 @@ pub(super) struct Held {
     /// Was the connection paused for want of room?
     is_paused: bool,
     /// Bytes of memory that the body of the request takes.
-    body_bytes: usize,
+    body_bytes: u32,
 }
 
 /// Bytes of memory that a reader holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Holding {
+pub(super) struct HeldBytes {
     /// Parts of heads and messages, and what waits behind a request.
     pub(super) parts: usize,
     /// The body of a request, until it is answered. [`Bodies`] counts it, too.
     pub(super) body: usize,
 }
 
-impl Holding {
+impl HeldBytes {
     /// All of it.
     pub(super) fn bytes_count(self) -> u32 {
         u32::try_from(self.parts + self.body).unwrap_or(u32::MAX)
@@ -173,19 +175,21 @@ impl Reader {
     }
 
     /// Bytes of memory that it holds, without its place in the table.
-    pub(super) fn holding(&self) -> Holding {
+    pub(super) fn held_bytes(&self) -> HeldBytes {
         match self {
-            Self::WebSocket { decoder, .. } => Holding { parts: decoder.held_bytes(), body: 0 },
+            Self::WebSocket { decoder, .. } => HeldBytes { parts: decoder.held_bytes(), body: 0 },
             Self::Head(Some(partial)) => {
                 let parts = size_of::<PartialHead>() + partial.bytes.capacity();
-                Holding { parts, body: 0 }
+                HeldBytes { parts, body: 0 }
             }
             Self::Body(partial) => {
                 let body = partial.call.body.memory_bytes();
-                Holding { parts: size_of::<PartialCall>(), body }
+                HeldBytes { parts: size_of::<PartialCall>(), body }
             }
-            Self::Waiting(held) => Holding { parts: held.bytes.capacity(), body: held.body_bytes },
-            Self::Head(None) | Self::Silent => Holding::default(),
+            Self::Waiting(held) => {
+                HeldBytes { parts: held.bytes.capacity(), body: held.body_bytes as usize }
+            }
+            Self::Head(None) | Self::Silent => HeldBytes::default(),
         }
     }
 
@@ -342,7 +346,8 @@ impl Reader {
         }
         let connection = reading.connection;
         reading.engine.handle(Event::RequestComplete { connection }, reading.now);
-        let held = Held { body_bytes: partial.call.body.memory_bytes(), ..Held::default() };
+        let body_bytes = partial.call.body.memory_bytes() as u32;
+        let held = Held { body_bytes, ..Held::default() };
         match std::mem::replace(self, Self::Waiting(held)) {
             Self::Body(partial) => Some(Box::new(partial.call)),
             _ => None,

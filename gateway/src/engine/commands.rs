@@ -385,13 +385,13 @@ impl GatewayShard {
             self.note_token(id, TokenFault::Foreign);
             return Err(Refusal::Close(CloseReason::InvalidToken));
         }
-        session.expires_at = claims.expires_at.unwrap_or(0);
+        let expires_at = claims.expires_at.unwrap_or(0);
+        let client = ClientText::new(session.client);
+        let before = session.charged();
+        session.expires_at = expires_at;
         session.info = claims.info;
         session.forget_member();
-        self.connections.settle(slot_of(id));
-        let Some(session) = self.session(id) else { return Ok(()) };
-        let client = ClientText::new(session.client);
-        let expires_at = session.expires_at;
+        self.connections.settle(slot_of(id), before);
         let result = wire::RefreshResult {
             client: client.as_str(),
             version: "",

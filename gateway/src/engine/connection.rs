@@ -20,6 +20,7 @@ use super::phase::Phase;
 use super::rate::Meter;
 use super::session::Session;
 use super::users::RECORD_BYTES;
+use crate::limits::CONNECTION_PLACE_BYTES_MAX;
 
 /// One slot.
 #[derive(Debug, Default)]
@@ -30,12 +31,6 @@ pub(crate) struct Connection {
     pub(crate) behind_connect: Option<Box<Outbox>>,
     pub(crate) session: Option<Box<Session>>,
     pub(crate) peer: Option<Box<SocketAddr>>,
-    /// Bytes that count against the connection's budget, all but the outbox's.
-    beside_bytes: u32,
-    /// Of those, the driver's: unfinished heads, messages and bodies, and what waits behind them.
-    driver_bytes: u32,
-    /// What its session was charged for memory.
-    charged: Charged,
     /// When the phase runs out of time: handshake, `connect`, closing.
     pub(crate) phase_deadline: Moment,
     /// Since when the client has taken nothing while something waited; zero if it is not stalled.
@@ -43,6 +38,9 @@ pub(crate) struct Connection {
     /// Since when a message of the client is unfinished; zero if none is.
     pub(crate) unfinished_since: Moment,
     pub(crate) control_frames: Meter,
+    /// Bytes that count against the connection's budget, all but the outbox's: the session's, and
+    /// the driver's unfinished heads, messages and bodies, with what waits behind them.
+    beside_bytes: u32,
     pub(crate) phase: Phase,
     pub(crate) format: Option<Format>,
     is_dirty: bool,
@@ -80,7 +78,7 @@ pub(crate) struct Connections {
     pub(crate) outbox_bytes: u64,
     /// Bytes that keep the order in all outboxes.
     order_bytes: u64,
-    /// What all sessions were charged.
+    /// What all sessions are charged for memory.
     charged: Charged<u64>,
 }
 
@@ -116,6 +114,7 @@ impl Connections {
 
     /// Bytes of memory of all connections. What the driver holds for them is its own to tell.
     pub(crate) fn memory(&self) -> MemoryBytes {
+        debug_assert!(self.charged == self.recounted(), "sessions change between two weighings");
         let peers = self.open_count as usize * size_of::<SocketAddr>();
         let lists = self.dirty.capacity() + self.stalled.capacity() + self.overflowed.capacity();
         let tables = self.slots.len() * size_of::<Connection>() + lists * size_of::<u32>();
@@ -129,26 +128,61 @@ impl Connections {
         memory
     }
 
-    /// What a connection holds beside its outbox may have changed: it is counted anew.
-    pub(crate) fn settle(&mut self, slot: u32) {
+    /// What all sessions take, by looking at each.
+    fn recounted(&self) -> Charged<u64> {
+        let mut all = Charged::default();
+        for session in self.slots.iter().filter_map(|connection| connection.session.as_deref()) {
+            all.change(Charged::default(), session.charged());
+        }
+        all
+    }
+
+    /// A session begins. The connection has none.
+    pub(crate) fn begin_session(&mut self, slot: u32, session: Box<Session>) {
         let connection = &mut self.slots[slot as usize];
-        let session = connection.session.as_deref();
-        let session_bytes = session.map_or(0, Session::budget_bytes);
-        let charged = session.map_or_else(Charged::default, Session::weight);
-        let before = std::mem::replace(&mut connection.charged, charged);
-        self.charged.change(before, charged);
-        connection.beside_bytes = connection.driver_bytes.saturating_add(session_bytes);
-        let is_within = connection.is_within(self.memory_bytes_max);
-        if !is_within {
+        assert!(connection.session.is_none(), "a session ends before the next begins");
+        connection.session = Some(session);
+        self.settle(slot, Charged::default());
+    }
+
+    /// A session ends, if there is one.
+    pub(crate) fn end_session(&mut self, slot: u32) -> Option<Box<Session>> {
+        let before = self.charged(slot);
+        let session = self.slots[slot as usize].session.take()?;
+        self.settle(slot, before);
+        Some(session)
+    }
+
+    /// What the session of a slot is charged now, for [`Connections::settle`].
+    pub(crate) fn charged(&self, slot: u32) -> Charged {
+        let session = self.slots[slot as usize].session.as_deref();
+        session.map_or_else(Charged::default, Session::charged)
+    }
+
+    /// The session of a slot was charged `before` it was changed: it is counted anew.
+    pub(crate) fn settle(&mut self, slot: u32, before: Charged) {
+        let connection = &mut self.slots[slot as usize];
+        let after = connection.session.as_deref_mut().map_or_else(Charged::default, |session| {
+            session.charge_member();
+            session.charged()
+        });
+        self.charged.change(before, after);
+        let driver_bytes = connection.beside_bytes.saturating_sub(before.budget());
+        connection.beside_bytes = driver_bytes.saturating_add(after.budget());
+        if !self.is_within_budget(slot) {
             self.note_overflow(slot);
         }
     }
 
     /// The driver holds so many bytes for a connection.
     pub(crate) fn hold(&mut self, id: ConnectionId, bytes_count: u32) {
-        if let Some(connection) = self.find(id) {
-            connection.driver_bytes = bytes_count;
-            self.settle(slot_of(id));
+        let slot = slot_of(id);
+        let Some(connection) = self.find(id) else { return };
+        let session = connection.session.as_deref();
+        let session_bytes = session.map_or(0, |session| session.charged().budget());
+        connection.beside_bytes = session_bytes.saturating_add(bytes_count);
+        if !self.is_within_budget(slot) {
+            self.note_overflow(slot);
         }
     }
 
@@ -464,6 +498,8 @@ pub(crate) enum Overflow {
     /// It is left out and the connection is marked.
     Drop,
 }
+
+const _: () = assert!(size_of::<Connection>() <= CONNECTION_PLACE_BYTES_MAX);
 
 /// The slot of a connection as a table index.
 pub(crate) fn slot_of(id: ConnectionId) -> u32 {

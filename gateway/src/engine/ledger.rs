@@ -8,6 +8,8 @@
 //! them, nor is room of a table that was never touched. A table keeps the places that were once
 //! used, so that its bytes do not fall when clients leave.
 
+use crate::limits::SUBSCRIPTION_BYTES;
+
 /// What memory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryKind {
@@ -78,7 +80,7 @@ impl MemoryBytes {
     }
 }
 
-/// What sessions were charged: a session remembers it, so that exactly this is given back.
+/// What a session is charged for memory, or all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charged<T = u32> {
     pub(crate) identity: T,
@@ -86,6 +88,16 @@ pub(crate) struct Charged<T = u32> {
     pub(crate) subscriptions: T,
     /// What waits for an answer of home, router or keys.
     pub(crate) waiting: T,
+    /// How many subscriptions there are.
+    pub(crate) subscriptions_count: T,
+}
+
+impl Charged {
+    /// What counts against the budget of a connection, in bytes.
+    pub(crate) fn budget(&self) -> u32 {
+        let subscriptions = self.subscriptions_count.saturating_mul(SUBSCRIPTION_BYTES as u32);
+        self.waiting.saturating_add(subscriptions)
+    }
 }
 
 impl Charged<u64> {
@@ -96,6 +108,8 @@ impl Charged<u64> {
         changed(&mut self.identity, before.identity, after.identity);
         changed(&mut self.subscriptions, before.subscriptions, after.subscriptions);
         changed(&mut self.waiting, before.waiting, after.waiting);
+        let (before, after) = (before.subscriptions_count, after.subscriptions_count);
+        changed(&mut self.subscriptions_count, before, after);
     }
 }
 

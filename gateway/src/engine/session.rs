@@ -113,6 +113,13 @@ pub(crate) struct PendingConnect {
     pub(crate) unanswered_count: usize,
 }
 
+impl PendingConnect {
+    /// Bytes of memory of what is held and of answers.
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.held_bytes + self.answer_bytes
+    }
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -142,9 +149,12 @@ pub(crate) struct Session {
     pub(crate) pending: Option<Box<PendingConnect>>,
     /// As others see it, without what a subscription adds.
     member: Option<Arc<Member>>,
+    is_member_charged: bool,
     /// Bytes of data that tokens hand to subscriptions which are not answered yet.
-    pub(crate) data_bytes: u32,
+    data_bytes: u32,
 }
+
+const _: () = assert!(size_of::<Session>() <= limits::SESSION_BYTES_MAX);
 
 impl Session {
     pub(crate) fn new(client: ClientId, pending: PendingConnect) -> Self {
@@ -165,6 +175,7 @@ impl Session {
             is_registered: false,
             pending: Some(Box::new(pending)),
             member: None,
+            is_member_charged: false,
             data_bytes: 0,
         }
     }
@@ -188,6 +199,15 @@ impl Session {
         self.subscriptions.push(subscription);
     }
 
+    /// What the token of a subscription hands to the client, which is told now.
+    pub(crate) fn take_data(&mut self, channel: u32) -> Option<Box<Content>> {
+        let subscription = self.find(channel)?;
+        let bytes_count = subscription.data_bytes();
+        let data = subscription.data.take();
+        self.data_bytes -= bytes_count;
+        data
+    }
+
     /// Takes the subscription to a channel of the table out.
     pub(crate) fn remove(&mut self, channel: u32) -> Option<Subscription> {
         let position = self.subscriptions.iter().position(|one| one.channel == channel)?;
@@ -196,31 +216,26 @@ impl Session {
         Some(subscription)
     }
 
-    /// Bytes of memory by what they are for.
-    pub(crate) fn weight(&self) -> Charged {
+    /// Bytes of memory by what they are for. To be asked before it is changed, and
+    /// [`Connections::settle`](super::connection::Connections::settle) to be told behind it.
+    pub(crate) fn charged(&self) -> Charged {
         let info = self.info.as_ref().map_or(0, |info| counted_bytes(info.bytes.len()));
-        let member = self.member.as_ref().map_or(0, |_| counted_bytes(size_of::<Member>()));
+        let member = if self.is_member_charged { counted_bytes(size_of::<Member>()) } else { 0 };
         let identity = size_of::<Self>() + counted_bytes(self.user.len()) + info + member;
         let list = self.subscriptions.capacity() * size_of::<Subscription>();
-        let bounded = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let pending = self.pending.as_deref().map_or(0, PendingConnect::memory_bytes);
+        let bounded = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Charged {
             identity: bounded(identity),
             subscriptions: bounded(list),
-            waiting: bounded(self.waiting_bytes()),
+            waiting: bounded(self.data_bytes as usize + pending),
+            subscriptions_count: bounded(self.subscriptions.len()),
         }
     }
 
-    fn waiting_bytes(&self) -> usize {
-        let pending = self.pending.as_deref();
-        let pending = pending
-            .map_or(0, |one| size_of::<PendingConnect>() + one.held_bytes + one.answer_bytes);
-        self.data_bytes as usize + pending
-    }
-
-    /// What counts against the budget of its connection, in bytes.
-    pub(crate) fn budget_bytes(&self) -> u32 {
-        let subscriptions = self.subscriptions.len() * limits::SUBSCRIPTION_BYTES;
-        u32::try_from(self.waiting_bytes() + subscriptions).unwrap_or(u32::MAX)
+    /// Its [`Member`] is made by who needs it first, and charged from now on.
+    pub(crate) fn charge_member(&mut self) {
+        self.is_member_charged = self.member.is_some();
     }
 
     /// As others see it.

@@ -213,10 +213,9 @@ impl GatewayShard {
         subscription.flags.granted = true;
         let (command, flags) = (subscription.command, subscription.flags);
         let expires_at = subscription.expires_at();
-        let data_bytes = subscription.data_bytes();
-        let data = subscription.data.take();
-        session.data_bytes -= data_bytes;
-        self.connections.settle(slot);
+        let before = session.charged();
+        let data = session.take_data(index);
+        self.connections.settle(slot, before);
         let channel = self.channels.name(index).clone();
         if !same_epoch {
             self.void_positions(index, Some(slot), now);
@@ -289,8 +288,9 @@ impl GatewayShard {
         let Some(index) = self.channels.find(channel) else { return };
         let Some(session) = self.session(id) else { return };
         let is_pushed = session.find(index).is_some_and(|found| found.flags.pushed);
+        let before = session.charged();
         session.remove(index);
-        self.connections.settle(slot_of(id));
+        self.connections.settle(slot_of(id), before);
         self.channels.give_up(index);
         if command > 0 {
             self.fail(id, command, error, now);
@@ -335,8 +335,9 @@ impl GatewayShard {
         now: Now,
     ) -> Option<Subscription> {
         let session = self.session(id)?;
+        let before = session.charged();
         let subscription = session.remove(index)?;
-        self.connections.settle(slot_of(id));
+        self.connections.settle(slot_of(id), before);
         let channel = self.channels.name(index).clone();
         self.release(id, &subscription, now);
         if !subscription.flags.granted {
@@ -428,9 +429,10 @@ impl GatewayShard {
 
     /// Everything a session holds is given back.
     pub(super) fn end_session(&mut self, id: ConnectionId, now: Now) {
-        let Some(connection) = self.connections.find(id) else { return };
-        let Some(session) = connection.session.take() else { return };
-        self.connections.settle(slot_of(id));
+        if self.connections.find(id).is_none() {
+            return;
+        }
+        let Some(session) = self.connections.end_session(slot_of(id)) else { return };
         self.sessions_now -= 1;
         for subscription in &session.subscriptions {
             self.release(id, subscription, now);
