@@ -8,8 +8,10 @@ use shard::limits::RINGS_PER_SHARD_MAX;
 use shard::placement::Placement;
 use shard::probe::RingRefusal;
 
-use crate::doctor_memory::{Forecast, Memory, cgroup_left};
+use crate::doctor_memory::Forecast;
 use crate::limits::{BACKLOG_MIN, CONNECTIONS_EXPECTED, FILES_BESIDE};
+use crate::memory::proc::{kib, text};
+use crate::memory::{MemorySettings, Room};
 use crate::node::driver::{Driver, PORTABLE_COSTS};
 use crate::settings::{IoChoice, Settings};
 
@@ -58,7 +60,7 @@ struct Host {
     huge_pages: String,
     memory_bytes: u64,
     available_bytes: u64,
-    cgroup_left_bytes: Option<u64>,
+    room: Option<Room>,
     cores_count: usize,
     shards_count: usize,
 }
@@ -85,7 +87,7 @@ struct Needs {
 /// Examines this host for a server with these settings, and for this many connections if they are
 /// given.
 pub fn examine(settings: &Settings, connections: Option<u64>) -> Report {
-    let host = Host::read();
+    let host = Host::read(settings.memory);
     let needs = Needs::of(settings, &host, connections);
     let mut findings = judge(&host, &needs);
     findings.extend(needs.listeners.iter().filter_map(|(option, address)| {
@@ -189,10 +191,9 @@ impl Host {
         Forecast::new(needs.connections, driver, needs.is_secure)
     }
 
-    fn read() -> Self {
+    fn read(memory_settings: MemorySettings) -> Self {
         let number =
             |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
-        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let files = getrlimit(Resource::Nofile);
         let memory = text("/proc/meminfo");
         let placement = Placement::of_this_process();
@@ -205,9 +206,9 @@ impl Host {
             backlog_max: number("/proc/sys/net/core/somaxconn").unwrap_or(u64::MAX),
             conntrack_max: number("/proc/sys/net/netfilter/nf_conntrack_max"),
             huge_pages: chosen(&text("/sys/kernel/mm/transparent_hugepage/enabled")),
-            memory_bytes: memory_line(&memory, "MemTotal:"),
-            available_bytes: memory_line(&memory, "MemAvailable:"),
-            cgroup_left_bytes: cgroup_left(),
+            memory_bytes: kib(&memory, "MemTotal:").unwrap_or(u64::MAX),
+            available_bytes: kib(&memory, "MemAvailable:").unwrap_or(u64::MAX),
+            room: memory_settings.room(),
             cores_count: placement.cores.len(),
             shards_count: placement.shards_count,
         }
@@ -297,8 +298,7 @@ fn conntrack(host: &Host, needs: &Needs) -> Option<Finding> {
 }
 
 fn memory(host: &Host, needs: &Needs) -> Option<Finding> {
-    let memory = Memory { available: host.available_bytes, cgroup_left: host.cgroup_left_bytes };
-    host.forecast(needs).judge(memory)
+    host.forecast(needs).judge(host.available_bytes, host.room.as_ref())
 }
 
 fn ring_switch(host: &Host, _: &Needs) -> Option<Finding> {
@@ -339,13 +339,6 @@ fn chosen(text: &str) -> String {
     between.map(|(word, _)| word.to_owned()).unwrap_or_default()
 }
 
-/// A line of /proc/meminfo, which counts in KiB.
-fn memory_line(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(u64::MAX >> 10) << 10
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,7 +355,7 @@ mod tests {
             huge_pages: "madvise".to_owned(),
             memory_bytes: 8 << 30,
             available_bytes: 8 << 30,
-            cgroup_left_bytes: None,
+            room: None,
             cores_count: 4,
             shards_count: 4,
         }
@@ -432,8 +425,9 @@ mod tests {
     #[test]
     fn files_of_the_kernel_are_read() {
         assert_eq!(chosen("always [madvise] never\n"), "madvise");
-        assert_eq!(memory_line("MemTotal:  16 kB\nMemAvailable: 8 kB\n", "MemAvailable:"), 8_192);
-        let host = Host::read();
+        let memory = MemorySettings { limit_bytes: None, refuse_percent: 80, shed_percent: 90 };
+        let host = Host::read(memory);
+        assert!(host.room.as_ref().is_some_and(|room| room.bytes < host.memory_bytes));
         assert!(host.memory_bytes > 0 && host.cores_count > 0 && !host.kernel.is_empty());
     }
 }

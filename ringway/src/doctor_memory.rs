@@ -1,13 +1,13 @@
 //! What connections will take of this machine's memory, by the figures of the server's own ledger.
 
 use std::fmt;
-use std::path::Path;
 
 use gateway::driver::idle_connection;
 use gateway::engine::{MemoryBytes, MemoryKind};
 
 use crate::doctor::{Finding, Pain};
 use crate::limits::{IDLE_NAME_BYTES, SERVER_BYTES};
+use crate::memory::Room;
 use crate::node::driver::Driver;
 use crate::node::process_memory::KernelCost;
 
@@ -19,15 +19,6 @@ pub(crate) struct Forecast {
     secure: MemoryBytes,
     kernel: KernelCost,
     is_secure: bool,
-}
-
-/// How much memory there is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
-    /// That new processes may use now, in bytes (MemAvailable).
-    pub(crate) available: u64,
-    /// That the cgroup of this process has left, in bytes, if it has a bound.
-    pub(crate) cgroup_left: Option<u64>,
 }
 
 impl Forecast {
@@ -54,20 +45,28 @@ impl Forecast {
     }
 
     fn needed(&self) -> u64 {
-        SERVER_BYTES + self.connections * self.each()
+        SERVER_BYTES.saturating_add(self.connections.saturating_mul(self.each()))
     }
 
-    pub(crate) fn judge(&self, memory: Memory) -> Option<Finding> {
-        let (has, where_) = match memory.cgroup_left {
-            Some(left) if left < memory.available => (left, "the cgroup of this process has left"),
-            _ => (memory.available, "are available"),
-        };
+    /// Is it enough that the machine has so many bytes available, and the server this room within
+    /// its limits?
+    pub(crate) fn judge(&self, available_bytes: u64, room: Option<&Room>) -> Option<Finding> {
+        let room = room.filter(|room| room.bytes < available_bytes);
+        let has = room.map_or(available_bytes, |room| room.bytes);
         let needed = self.needed();
-        let fits = has.saturating_sub(SERVER_BYTES) / self.each();
-        let raise = match memory.cgroup_left {
-            Some(left) if left < needed => "raise memory.max of the cgroup (MemoryMax of the unit)",
-            _ => "add memory",
+        let (where_, why, raise) = match room {
+            Some(Room { set_by, .. }) => (
+                format!("are left within {set_by}"),
+                "beyond that new clients are refused, others are closed, or the server is killed",
+                format!("raise {set_by}"),
+            ),
+            None => (
+                "are available".to_owned(),
+                "without memory the kernel ends the server, and every connection with it",
+                "add memory".to_owned(),
+            ),
         };
+        let fits = has.saturating_sub(SERVER_BYTES) / self.each();
         (has < needed).then(|| Finding {
             pain: Pain::Loses,
             what: format!(
@@ -76,7 +75,7 @@ impl Forecast {
                 self.connections,
                 needed >> 20
             ),
-            why: "without memory the kernel ends the server, and every connection with it",
+            why,
             fix: format!("set client.connection_limit to {fits}, or {raise}"),
         })
     }
@@ -84,7 +83,7 @@ impl Forecast {
 
 impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = |each: u64| (self.connections * each) >> 20;
+        let all = |each: u64| self.connections.saturating_mul(each) >> 20;
         for (name, memory) in [("plain", &self.plain), ("with TLS", &self.secure)] {
             let kinds = MemoryKind::ALL.iter().filter(|kind| memory.of(**kind) > 0);
             let kinds: Vec<String> =
@@ -111,25 +110,6 @@ impl fmt::Display for Forecast {
     }
 }
 
-/// What the cgroup of this process has left: the least of its own and its ancestors' (cgroup v2).
-pub(crate) fn cgroup_left() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    left_below(Path::new("/sys/fs/cgroup"), path)
-}
-
-fn left_below(root: &Path, path: &str) -> Option<u64> {
-    let number =
-        |file: &Path| -> Option<u64> { std::fs::read_to_string(file).ok()?.trim().parse().ok() };
-    let of = |directory: &Path| {
-        // A bound that is "max" is none.
-        let most = number(&directory.join("memory.max"))?;
-        Some(most.saturating_sub(number(&directory.join("memory.current"))?))
-    };
-    let own = root.join(path);
-    own.ancestors().take_while(|place| place.starts_with(root)).filter_map(of).min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,31 +117,18 @@ mod tests {
     #[test]
     fn what_is_missing_is_said_with_what_fits() {
         let forecast = Forecast::new(100_000, Driver::Ring, false);
-        let enough = Memory { available: forecast.needed(), cgroup_left: None };
-        assert_eq!(forecast.judge(enough), None);
-        let half = Memory { available: forecast.needed() / 2, ..enough };
-        let finding = forecast.judge(half).expect("half is too little");
+        let enough = forecast.needed();
+        assert_eq!(forecast.judge(enough, None), None);
+        let finding = forecast.judge(enough / 2, None).expect("half is too little");
         assert!(finding.fix.starts_with("set client.connection_limit to 4"), "{finding:?}");
         assert!(finding.fix.ends_with("or add memory"), "{finding:?}");
-        let bounded = Memory { cgroup_left: Some(1 << 20), ..enough };
-        let finding = forecast.judge(bounded).expect("the cgroup has too little");
-        assert!(finding.what.starts_with("1 MiB of memory the cgroup"), "{finding:?}");
-        assert!(finding.fix.contains("limit to 0, or raise memory.max"), "{finding:?}");
+        let room = Room { bytes: 1 << 20, set_by: "memory.limit".to_owned() };
+        let finding = forecast.judge(enough, Some(&room)).expect("the limit is too low");
+        assert!(finding.what.starts_with("1 MiB of memory are left within memory.limit"));
+        assert!(finding.fix.ends_with("limit to 0, or raise memory.limit"), "{finding:?}");
+        let room = Room { bytes: enough, ..room };
+        assert_eq!(forecast.judge(enough, Some(&room)), None);
         let secure = Forecast::new(100_000, Driver::Ring, true);
         assert!(secure.needed() > forecast.needed(), "keys take memory");
-    }
-
-    #[test]
-    fn the_least_of_all_bounds_counts() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let own = folder.path().join("a/b");
-        std::fs::create_dir_all(&own).expect("it is empty");
-        assert_eq!(left_below(folder.path(), "a/b"), None);
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
-        write("a/memory.max", "1000\n").expect("written");
-        write("a/memory.current", "400\n").expect("written");
-        write("a/b/memory.max", "max\n").expect("written");
-        write("a/b/memory.current", "10\n").expect("written");
-        assert_eq!(left_below(folder.path(), "a/b"), Some(600));
     }
 }

@@ -4,7 +4,6 @@
 //! it does not. The kernel's part is an estimate: nobody tells it by process.
 
 use std::fmt;
-use std::fs;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -12,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::driver::Driver;
+use crate::memory::proc::{kib, text};
 
 /// Bytes that the kernel keeps for one idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +83,8 @@ impl ProcessMemory {
         Self {
             connections,
             cost: KernelCost::read(driver),
-            pss: kib_line(&rollup, "Pss:"),
-            rss: kib_line(&rollup, "Rss:"),
+            pss: kib(&rollup, "Pss:"),
+            rss: kib(&rollup, "Rss:"),
             socket_buffers: buffer_bytes(&text("/proc/net/sockstat")),
         }
     }
@@ -117,16 +117,6 @@ impl Collector for ProcessMemory {
         }
         Ok(())
     }
-}
-
-fn text(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default()
-}
-
-/// A line that counts in KiB, in bytes.
-fn kib_line(text: &str, name: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(rest.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
 
 /// What an object of a cache takes, with its share of what is left over of the pages (slabinfo(5):
@@ -171,7 +161,6 @@ mod tests {
     fn files_of_the_kernel_are_read() {
         let sockstat = "sockets: used 290\nTCP: inuse 6 orphan 0 tw 4 alloc 10 mem 3\n";
         assert_eq!(buffer_bytes(sockstat), Some(3 * PAGE_BYTES));
-        assert_eq!(kib_line("Rss: 12 kB\nPss:   8 kB\n", "Pss:"), Some(8_192));
         let memory = ProcessMemory::read(Driver::Ring, 2);
         assert!(memory.pss > Some(0) && memory.rss >= memory.pss, "{memory:?}");
     }
