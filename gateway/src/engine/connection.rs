@@ -74,19 +74,41 @@ pub(crate) struct Connections {
     pub(crate) open_count: u32,
     /// Of those, the ones that became WebSockets.
     pub(crate) upgraded_count: u32,
-    /// Bytes in all outboxes.
-    pub(crate) outbox_bytes: u64,
-    /// Bytes that keep the order in all outboxes.
-    order_bytes: u64,
+    /// What all outboxes take.
+    outboxes: Weight<u64>,
     /// What all sessions are charged for memory.
     charged: Charged<u64>,
 }
 
-/// What an outbox takes.
-#[derive(Clone, Copy)]
-struct Weight {
-    bytes: u32,
-    order_bytes: u32,
+/// What an outbox takes, or all of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight<T = u32> {
+    /// Of what waits, or is with the kernel.
+    bytes: T,
+    /// Of what keeps its order.
+    order_bytes: T,
+}
+
+impl Weight {
+    fn of(outbox: &Outbox) -> Self {
+        Self { bytes: outbox.bytes(), order_bytes: outbox.order_bytes() }
+    }
+}
+
+impl Weight<u64> {
+    /// An outbox has changed.
+    fn change(&mut self, before: Weight, after: Weight) {
+        self.bytes = self.bytes + u64::from(after.bytes) - u64::from(before.bytes);
+        self.change_order(before.order_bytes, after.order_bytes);
+    }
+
+    /// What keeps the order of an outbox has changed: with each message there is nothing to do,
+    /// only where more than one waits.
+    fn change_order(&mut self, before: u32, after: u32) {
+        if before != after {
+            self.order_bytes = self.order_bytes + u64::from(after) - u64::from(before);
+        }
+    }
 }
 
 impl Connection {
@@ -96,12 +118,17 @@ impl Connection {
     }
 
     fn weight(&self) -> Weight {
-        let behind = self.behind_connect.as_ref().map_or(0, |behind| behind.order_bytes());
-        Weight { bytes: self.bytes(), order_bytes: self.outbox.order_bytes() + behind }
+        let Some(behind) = &self.behind_connect else { return Weight::of(&self.outbox) };
+        let (own, behind) = (Weight::of(&self.outbox), Weight::of(behind));
+        Weight {
+            bytes: own.bytes + behind.bytes,
+            order_bytes: own.order_bytes + behind.order_bytes,
+        }
     }
 
-    fn is_within(&self, memory_bytes_max: u32) -> bool {
-        let Weight { bytes, order_bytes } = self.weight();
+    /// Is it within its budget, with outboxes of this weight?
+    fn is_within(&self, outboxes: Weight, memory_bytes_max: u32) -> bool {
+        let Weight { bytes, order_bytes } = outboxes;
         u64::from(bytes) + u64::from(order_bytes) + u64::from(self.beside_bytes)
             <= u64::from(memory_bytes_max)
     }
@@ -123,7 +150,7 @@ impl Connections {
         memory.add(MemoryKind::Identity, self.charged.identity);
         memory.add(MemoryKind::Subscriptions, self.charged.subscriptions);
         memory.add(MemoryKind::Requests, self.charged.waiting);
-        memory.add(MemoryKind::Outbox, self.outbox_bytes + self.order_bytes);
+        memory.add(MemoryKind::Outbox, self.outboxes.bytes + self.outboxes.order_bytes);
         memory.add(MemoryKind::Outbox, self.spare.memory_bytes() as u64);
         memory
     }
@@ -186,9 +213,15 @@ impl Connections {
         }
     }
 
+    /// Bytes in all outboxes.
+    pub(crate) fn outbox_bytes(&self) -> u64 {
+        self.outboxes.bytes
+    }
+
     /// Is the connection within its budget?
     pub(crate) fn is_within_budget(&self, slot: u32) -> bool {
-        self.slots[slot as usize].is_within(self.memory_bytes_max)
+        let connection = &self.slots[slot as usize];
+        connection.is_within(connection.weight(), self.memory_bytes_max)
     }
 
     fn note_overflow(&mut self, slot: u32) {
@@ -200,10 +233,7 @@ impl Connections {
 
     /// An outbox has changed from `before`.
     fn weigh(&mut self, slot: u32, before: Weight) {
-        let after = self.slots[slot as usize].weight();
-        self.outbox_bytes = self.outbox_bytes + u64::from(after.bytes) - u64::from(before.bytes);
-        self.order_bytes =
-            self.order_bytes + u64::from(after.order_bytes) - u64::from(before.order_bytes);
+        self.outboxes.change(before, self.slots[slot as usize].weight());
     }
 
     pub(crate) fn open(&mut self, id: ConnectionId, peer: Option<SocketAddr>, deadline: Moment) {
@@ -277,8 +307,10 @@ impl Connections {
     }
 
     fn note_pushed(&mut self, slot: u32, pushed: Pushed, before: Weight, now: Moment) -> Pushed {
-        self.weigh(slot, before);
-        if !self.is_within_budget(slot) {
+        let connection = &mut self.slots[slot as usize];
+        let after = connection.weight();
+        self.outboxes.change(before, after);
+        if !connection.is_within(after, self.memory_bytes_max) {
             self.note_overflow(slot);
         }
         let connection = &mut self.slots[slot as usize];
@@ -427,9 +459,10 @@ impl Connections {
             if connection.phase == Phase::Cut {
                 continue;
             }
-            let before = connection.weight();
+            // What waits goes to the kernel, and is as much as before.
+            let before = connection.outbox.order_bytes();
             let taken = connection.outbox.take(&mut self.spare);
-            self.weigh(slot, before);
+            self.outboxes.change_order(before, connection.outbox.order_bytes());
             if let Some(buffer) = taken {
                 return Some((id, buffer));
             }
@@ -459,18 +492,19 @@ impl Connections {
         if connection.id != Some(id) {
             return false;
         }
-        let before = connection.weight();
+        let before = Weight::of(&connection.outbox);
         match sent {
             Some(count) => connection.outbox.completed(buffer, count, &mut self.spare),
             None => connection.outbox.abandon(),
         }
-        let after = connection.outbox.bytes();
+        let weight = Weight::of(&connection.outbox);
+        self.outboxes.change(before, weight);
+        let after = weight.bytes;
         if after > 0 && connection.stalled_since == Moment::ZERO {
             self.stalled.push(id.slot().0);
         }
         connection.stalled_since = if after == 0 { Moment::ZERO } else { now };
         let is_empty = connection.outbox.is_empty();
-        self.weigh(id.slot().0, before);
         if self.slots[id.slot().index()].outbox.has_queued() {
             self.mark_dirty(id.slot().0);
         }

@@ -300,7 +300,7 @@ impl GatewayShard {
         counters.subscriptions = self.channels.subscriptions_count;
         counters.connects_waiting = self.waiting.turns_count() as u64;
         counters.users = self.users.len() as u64;
-        counters.outbox_bytes = self.connections.outbox_bytes;
+        counters.outbox_bytes = self.connections.outbox_bytes();
         counters
     }
 
