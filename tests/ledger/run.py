@@ -17,16 +17,14 @@ import resource
 import socket
 import struct
 import sys
-import tempfile
 import time
-import traceback
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / name) for name in ("support", "tls", "overload")]
 
 from ringway import Server, wait_for  # noqa: E402
-from rig import CLIENT, Rig, check, metric  # noqa: E402
+from rig import CLIENT, check, metric, run_rows  # noqa: E402
 from wire import Reader, connect, context, frame, upgrade  # noqa: E402
 
 # Tables grow by doubling, and what they were before is not given back at once. Just below 2^13 and
@@ -280,33 +278,11 @@ ROWS = [plain, subscribed, encrypted, unfinished_message, slow_reader, too_many_
 
 
 def main():
-    wanted = sys.argv[1:]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    passed = failed = 0
     # The servers' allocator gives back what is freed when it is, and not some time later.
     os.environ["MIMALLOC_PURGE_DELAY"] = "0"
-    with tempfile.TemporaryDirectory(prefix="ringway-ledger-") as folder:
-        rig = Rig(folder)
-        try:
-            for act in ROWS:
-                name = act.__name__.replace("_", " ")
-                if wanted and not any(part in name for part in wanted):
-                    continue
-                started = time.monotonic()
-                try:
-                    remark = act(rig)
-                except Exception:
-                    failed += 1
-                    print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
-                    continue
-                passed += 1
-                took = time.monotonic() - started
-                print(f"ok      {name} ({took:.1f} s){': ' + remark if remark else ''}", flush=True)
-        finally:
-            rig.stop()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return run_rows([(act.__name__.replace("_", " "), act) for act in ROWS], sys.argv[1:])
 
 
 if __name__ == "__main__":
