@@ -21,6 +21,9 @@ pub struct GatewayConfig {
     pub message_bytes_max: u32,
     /// Bytes that may wait for one client (`client.queue_max_size`, default 1 MiB).
     pub outbox_bytes_max: u32,
+    /// Bytes of memory that one connection may take (`client.memory_limit`, default 32 MiB): its
+    /// outbox, unfinished messages and bodies, and subscriptions.
+    pub memory_bytes_max: u32,
     /// Time between pings of the server (`client.ping_interval`, default 25 s). Zero: none.
     pub ping_interval: Duration,
     /// A ping must be answered within this time (`client.pong_timeout`, default 8 s).
@@ -133,6 +136,7 @@ impl Default for GatewayConfig {
             namespaces: Arc::new(Namespaces::default()),
             message_bytes_max: wire::MESSAGE_BYTES_DEFAULT,
             outbox_bytes_max: limits::OUTBOX_BYTES_DEFAULT,
+            memory_bytes_max: limits::CONNECTION_MEMORY_BYTES_DEFAULT,
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(8),
             connect_timeout: limits::CONNECT_TIMEOUT_DEFAULT,

@@ -2,10 +2,27 @@
 
 use core::time::Duration;
 
-use protocol::limits::{HTTP_BODY_BYTES_MAX, KIB, MIB};
+use protocol::limits::{HTTP_BODY_BYTES_MAX, KIB, MESSAGE_BYTES_DEFAULT, MIB};
 
 /// Bytes that may wait for one client by default (`client.queue_max_size`).
 pub const OUTBOX_BYTES_DEFAULT: u32 = 1024 * KIB;
+/// Bytes of memory that one connection may take by default (`client.memory_limit`): what waits for
+/// it, what has come of its messages and bodies, its subscriptions. Twice what all other limits
+/// allow together by default, which is a body and an answer of the HTTP API: 8 MiB each, since
+/// buffers grow by doubling. A client of WebSockets is kept below 2 MiB by the others.
+pub const CONNECTION_MEMORY_BYTES_DEFAULT: u32 = 32 * MIB;
+/// What a subscription counts for in that: more than one to a channel of its own takes whose name
+/// has 255 bytes.
+pub const SUBSCRIPTION_BYTES: usize = 512;
+/// Largest place of a connection in its shard's table, in bytes. Every idle client takes this.
+pub const CONNECTION_PLACE_BYTES_MAX: usize = 136;
+/// Largest place of a connection's reader, in bytes.
+pub const READER_BYTES_MAX: usize = 32;
+/// Largest session, in bytes, without what it owns elsewhere. The allocator's next size is 192.
+pub const SESSION_BYTES_MAX: usize = 160;
+/// What rustls keeps of a connection that is in its handshake, or that it goes on with (measured:
+/// 3.5 to 4 KiB, and some 8 KiB at the height of a handshake).
+pub const TLS_RUSTLS_BYTES: usize = 4 * KIB as usize;
 /// Waiting buffers up to this size are copied together into one send.
 pub const GATHER_BYTES_MAX: usize = 16 * KIB as usize;
 /// Largest single send. A client that takes less than this in [`STALL_TIMEOUT`] is slow.
@@ -165,3 +182,11 @@ const _: () = assert!(SEND_BYTES_MAX <= OUTBOX_BYTES_DEFAULT);
 const _: () = assert!(ADDRESSES_MIN <= ADDRESSES_MAX);
 const _: () = assert!(HTTP_BODY_BYTES_MAX <= BODIES_BYTES_MAX);
 const _: () = assert!(HELD_BYTES_MAX <= OUTBOX_BYTES_DEFAULT as usize);
+const _: () = assert!(4 * HTTP_BODY_BYTES_MAX <= CONNECTION_MEMORY_BYTES_DEFAULT as usize);
+const _: () = assert!(
+    2 * (OUTBOX_BYTES_DEFAULT as usize
+        + 2 * MESSAGE_BYTES_DEFAULT as usize
+        + HELD_BYTES_MAX
+        + CHANNELS_DEFAULT as usize * SUBSCRIPTION_BYTES)
+        <= CONNECTION_MEMORY_BYTES_DEFAULT as usize
+);

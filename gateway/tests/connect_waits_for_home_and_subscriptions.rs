@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use gateway::config::GatewayConfig;
 use gateway::engine::{
-    ConnectClaims, Event, SubscribeRefusal, SubscribeTokenClaims, ToPeer, TokenRefusal,
+    ConnectClaims, Event, MemoryKind, SubscribeRefusal, SubscribeTokenClaims, ToPeer, TokenRefusal,
     TokenVerifier,
 };
 use protocol::ids::{ShardId, home_of};
-use protocol::link::{Overrides, Request, SubscriptionClaims, UserCommand};
+use protocol::link::{
+    Answer, Overrides, Position, Request, Subscribed, SubscriptionClaims, UserCommand,
+};
 use support::{Bench, insecure, open_channels};
 
 #[derive(Debug)]
@@ -62,6 +64,46 @@ fn a_user_at_home_elsewhere_waits_for_its_home() {
     bench.tell(Event::ReceiveEnded { connection, has_failed: false });
     let (_, left) = bench.to_peers.pop_front().expect("home is told of the end");
     assert!(matches!(left, ToPeer::UserLeave { .. }));
+}
+
+#[test]
+fn what_waits_behind_a_connect_counts_against_the_budget() {
+    let config = GatewayConfig { memory_bytes_max: 32 * 1024, ..insecure(open_channels()) };
+    let mut bench = Bench::with_tokens(config, Arc::new(Trusting));
+    let connection = bench.upgraded();
+    let user = user_of(ShardId(1));
+    bench.say(connection, &format!(r#"{{"id":1,"connect":{{"token":"{user}"}}}}"#));
+    let data = "x".repeat(10_000);
+    let command = format!(r#"{{"id":2,"rpc":{{"method":"m","data":"{data}"}}}}"#);
+    (0..3).for_each(|_| bench.say(connection, &command));
+    assert!(bench.texts(connection).is_empty(), "three are within it");
+    assert!(bench.shard.memory().of(MemoryKind::Requests) > 30_000);
+    bench.say(connection, &command);
+    assert_eq!(bench.texts(connection), ["close 4008"]);
+    assert_eq!(bench.shard.memory().of(MemoryKind::Requests), 0);
+}
+
+#[test]
+fn answers_that_do_not_fit_the_budget_together_recover_nothing() {
+    let options = open_channels();
+    let config = GatewayConfig { memory_bytes_max: 256 * 1024, ..insecure(options) };
+    let mut bench = Bench::with_tokens(config, Arc::new(Trusting));
+    let connection = bench.upgraded();
+    let user = user_of(ShardId(0));
+    bench.say(connection, &format!(r#"{{"id":1,"connect":{{"token":"{user}/a,b"}}}}"#));
+    for _ in 0..2 {
+        let asked = bench.to_router.pop_front().expect("the router is asked for both");
+        let answer = Subscribed {
+            position: Position { offset: 1, epoch: "epoch".into() },
+            was_recovering: true,
+            recovered: true,
+            publications: vec![support::publication(1, &"x".repeat(40_000))],
+        };
+        bench.answer(&asked, Ok(Answer::Subscribed(Box::new(answer))));
+    }
+    let texts = bench.texts(connection);
+    assert_eq!(texts[0].matches(r#""recovered":true"#).count(), 1, "the first fits");
+    assert!(texts[0].len() < 50_000 && texts.len() == 1, "{} bytes", texts[0].len());
 }
 
 #[test]

@@ -95,6 +95,10 @@ reasons! {
     NoPong = 3012, "no pong", Peer, "no_pong";
     /// Too many requests in a short time.
     TooManyRequests = 3013, "too many requests", Peer, "too_many_requests";
+    /// The connection takes more memory than it may (`client.memory_limit`). A client may have been
+    /// written to faster than it reads, and may come back; the code is one of those that the
+    /// Centrifuge protocol leaves to servers.
+    MemoryLimit = 4008, "memory limit", Peer, "memory_limit";
     /// The token could not be accepted.
     InvalidToken = 3500, "invalid token", Peer, "invalid_token";
     /// A message that the client protocol does not allow.
@@ -152,6 +156,7 @@ mod tests {
     fn final_codes_do_not_reconnect() {
         assert!(CloseReason::Slow.reconnect());
         assert!(CloseReason::Shutdown.reconnect());
+        assert!(CloseReason::MemoryLimit.reconnect());
         assert!(!CloseReason::InvalidToken.reconnect());
         assert!(!CloseReason::Stale.reconnect());
     }

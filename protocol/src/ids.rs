@@ -1,6 +1,7 @@
 //! Names of things that have an owner: shards, rings, slots, connections, partitions.
 
 use core::fmt;
+use core::num::NonZeroU64;
 
 /// Index of a shard (one thread, one core) in this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +34,11 @@ impl Slot {
 /// Routing a message to a connection needs no table, and a late answer to a connection that is gone
 /// finds another generation in the slot. A generation repeats after 2^24 uses of one slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(u64);
+pub struct ConnectionId(
+    /// One more than the bits above, so that `Option<ConnectionId>`, of which tables have one in
+    /// each place, takes no more.
+    NonZeroU64,
+);
 
 /// Slots and generations have this many bits.
 pub const SLOT_BITS: u32 = 24;
@@ -41,10 +46,15 @@ const FIELD_MASK: u64 = (1 << SLOT_BITS) - 1;
 
 impl ConnectionId {
     /// Names the connection `generation` of `slot` on `ring` of `shard`.
+    ///
+    /// # Panics
+    ///
+    /// If all of them are the largest there are. A process has at most 255 shards, so none has that
+    /// number.
     pub const fn new(shard: ShardId, ring: u8, slot: Slot, generation: u32) -> Self {
         debug_assert!(slot.0 as u64 <= FIELD_MASK);
         debug_assert!(generation as u64 <= FIELD_MASK);
-        Self(
+        Self::from_u64(
             (shard.0 as u64) << 56
                 | (ring as u64) << 48
                 | (slot.0 as u64 & FIELD_MASK) << SLOT_BITS
@@ -54,32 +64,36 @@ impl ConnectionId {
 
     /// The shard that owns the connection.
     pub const fn shard(self) -> ShardId {
-        ShardId((self.0 >> 56) as u8)
+        ShardId((self.as_u64() >> 56) as u8)
     }
 
     /// The ring of the shard that holds the socket.
     pub const fn ring(self) -> u8 {
-        (self.0 >> 48) as u8
+        (self.as_u64() >> 48) as u8
     }
 
     /// The place in the ring's table.
     pub const fn slot(self) -> Slot {
-        Slot((self.0 >> SLOT_BITS & FIELD_MASK) as u32)
+        Slot((self.as_u64() >> SLOT_BITS & FIELD_MASK) as u32)
     }
 
     /// Which use of the slot this is.
     pub const fn generation(self) -> u32 {
-        (self.0 & FIELD_MASK) as u32
+        (self.as_u64() & FIELD_MASK) as u32
     }
 
     /// All of it as one number, for tables and logs.
     pub const fn as_u64(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The inverse of [`ConnectionId::as_u64`].
+    ///
+    /// # Panics
+    ///
+    /// If all bits are set, which no connection has.
     pub const fn from_u64(bits: u64) -> Self {
-        Self(bits)
+        Self(NonZeroU64::new(bits.wrapping_add(1)).expect("there is no shard 255"))
     }
 }
 
@@ -141,6 +155,15 @@ mod tests {
         assert_eq!(id.generation(), 0x12_3456);
         assert_eq!(ConnectionId::from_u64(id.as_u64()), id);
         assert_eq!(id.to_string(), "7.3.11259375.1193046");
+        assert!(ConnectionId::from_u64(0) < id, "the order is that of the bits");
+        assert_eq!(ConnectionId::from_u64(0).as_u64(), 0);
+    }
+
+    #[test]
+    fn a_place_for_a_connection_id_takes_no_more_than_the_id() {
+        assert_eq!(size_of::<Option<ConnectionId>>(), size_of::<ConnectionId>());
+        let last = ConnectionId::new(ShardId(254), 255, Slot(0xff_ffff), 0xff_ffff);
+        assert_eq!((last.shard(), last.generation()), (ShardId(254), 0xff_ffff));
     }
 
     #[test]

@@ -48,6 +48,14 @@ impl<T: Named> NamedSlab<T> {
         self.by_name.is_empty()
     }
 
+    /// Bytes of memory that the table and its things take, without what the things own elsewhere.
+    pub fn memory_bytes(&self) -> usize {
+        self.places.len() * size_of::<Option<Box<T>>>()
+            + self.free.len() * size_of::<u32>()
+            + self.by_name.allocation_size()
+            + self.len() * size_of::<T>()
+    }
+
     /// Places, taken and free: all places in use are below this number.
     pub fn places_count(&self) -> usize {
         self.places.len()

@@ -8,7 +8,10 @@ use shard::limits::RINGS_PER_SHARD_MAX;
 use shard::placement::Placement;
 use shard::probe::RingRefusal;
 
-use crate::limits::{BACKLOG_MIN, CONNECTION_BYTES, CONNECTIONS_EXPECTED, FILES_BESIDE};
+use crate::doctor_memory::Forecast;
+use crate::limits::{BACKLOG_MIN, CONNECTIONS_EXPECTED, FILES_BESIDE};
+use crate::memory::proc::{kib, text};
+use crate::memory::{MemorySettings, Room};
 use crate::node::driver::{Driver, PORTABLE_COSTS};
 use crate::settings::{IoChoice, Settings};
 
@@ -57,6 +60,7 @@ struct Host {
     huge_pages: String,
     memory_bytes: u64,
     available_bytes: u64,
+    room: Option<Room>,
     cores_count: usize,
     shards_count: usize,
 }
@@ -76,13 +80,14 @@ struct Needs {
     source: Source,
     shards_count: usize,
     io: IoChoice,
+    is_secure: bool,
     listeners: Vec<(&'static str, SocketAddr)>,
 }
 
 /// Examines this host for a server with these settings, and for this many connections if they are
 /// given.
 pub fn examine(settings: &Settings, connections: Option<u64>) -> Report {
-    let host = Host::read();
+    let host = Host::read(settings.memory);
     let needs = Needs::of(settings, &host, connections);
     let mut findings = judge(&host, &needs);
     findings.extend(needs.listeners.iter().filter_map(|(option, address)| {
@@ -141,7 +146,8 @@ impl fmt::Display for Report {
             Source::Assumed => "assumed: nothing limits them; --connections N examines for others",
         };
         writeln!(f, "examined for {} connections ({source})", self.needs.connections)?;
-        writeln!(f, "{}\n", self.driver_line())?;
+        writeln!(f, "{}", self.driver_line())?;
+        writeln!(f, "{}", host.forecast(&self.needs))?;
         for (index, finding) in self.findings.iter().enumerate() {
             let pain = match finding.pain {
                 Pain::Stops => "stops the server",
@@ -169,7 +175,8 @@ impl Needs {
         let mut listeners = vec![("http_server.port", settings.listen)];
         listeners.extend(settings.metrics.map(|address| ("metrics.address", address)));
         let shards_count = settings.shards.unwrap_or(host.shards_count);
-        Self { connections, source, shards_count, io: settings.io, listeners }
+        let is_secure = settings.tls.is_some();
+        Self { connections, source, shards_count, io: settings.io, is_secure, listeners }
     }
 }
 
@@ -179,10 +186,14 @@ impl Host {
         Driver::choose(needs.io, probed).ok()
     }
 
-    fn read() -> Self {
+    fn forecast(&self, needs: &Needs) -> Forecast {
+        let driver = self.driver(needs).unwrap_or(Driver::Ring);
+        Forecast::new(needs.connections, driver, needs.is_secure)
+    }
+
+    fn read(memory_settings: MemorySettings) -> Self {
         let number =
             |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
-        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let files = getrlimit(Resource::Nofile);
         let memory = text("/proc/meminfo");
         let placement = Placement::of_this_process();
@@ -195,8 +206,9 @@ impl Host {
             backlog_max: number("/proc/sys/net/core/somaxconn").unwrap_or(u64::MAX),
             conntrack_max: number("/proc/sys/net/netfilter/nf_conntrack_max"),
             huge_pages: chosen(&text("/sys/kernel/mm/transparent_hugepage/enabled")),
-            memory_bytes: memory_line(&memory, "MemTotal:"),
-            available_bytes: memory_line(&memory, "MemAvailable:"),
+            memory_bytes: kib(&memory, "MemTotal:").unwrap_or(u64::MAX),
+            available_bytes: kib(&memory, "MemAvailable:").unwrap_or(u64::MAX),
+            room: memory_settings.room(),
             cores_count: placement.cores.len(),
             shards_count: placement.shards_count,
         }
@@ -286,21 +298,7 @@ fn conntrack(host: &Host, needs: &Needs) -> Option<Finding> {
 }
 
 fn memory(host: &Host, needs: &Needs) -> Option<Finding> {
-    let needed = needs.connections * CONNECTION_BYTES;
-    (host.available_bytes < needed).then(|| Finding {
-        pain: Pain::Loses,
-        what: format!(
-            "{} MiB of memory are available, and {} idle connections need {} MiB",
-            host.available_bytes >> 20,
-            needs.connections,
-            needed >> 20
-        ),
-        why: "kernel and server keep 7.5 KiB for a connection before anything waits for it",
-        fix: format!(
-            "set client.connection_limit to {} or add memory",
-            host.available_bytes / CONNECTION_BYTES
-        ),
-    })
+    host.forecast(needs).judge(host.available_bytes, host.room.as_ref())
 }
 
 fn ring_switch(host: &Host, _: &Needs) -> Option<Finding> {
@@ -341,13 +339,6 @@ fn chosen(text: &str) -> String {
     between.map(|(word, _)| word.to_owned()).unwrap_or_default()
 }
 
-/// A line of /proc/meminfo, which counts in KiB.
-fn memory_line(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(u64::MAX >> 10) << 10
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,6 +355,7 @@ mod tests {
             huge_pages: "madvise".to_owned(),
             memory_bytes: 8 << 30,
             available_bytes: 8 << 30,
+            room: None,
             cores_count: 4,
             shards_count: 4,
         }
@@ -375,6 +367,7 @@ mod tests {
             source: Source::Assumed,
             shards_count: 4,
             io: IoChoice::Auto,
+            is_secure: false,
             listeners: Vec::new(),
         }
     }
@@ -432,8 +425,9 @@ mod tests {
     #[test]
     fn files_of_the_kernel_are_read() {
         assert_eq!(chosen("always [madvise] never\n"), "madvise");
-        assert_eq!(memory_line("MemTotal:  16 kB\nMemAvailable: 8 kB\n", "MemAvailable:"), 8_192);
-        let host = Host::read();
+        let memory = MemorySettings { limit_bytes: None, refuse_percent: 80, shed_percent: 90 };
+        let host = Host::read(memory);
+        assert!(host.room.as_ref().is_some_and(|room| room.bytes < host.memory_bytes));
         assert!(host.memory_bytes > 0 && host.cores_count > 0 && !host.kernel.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 pub mod command_line;
 pub mod doctor;
 mod doctor_disk;
+mod doctor_memory;
 pub mod limits;
 pub mod memory;
 pub mod node;

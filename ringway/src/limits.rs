@@ -25,6 +25,10 @@ pub const QUOTED_CHARACTERS_MAX: usize = 40;
 pub const OUTBOX_BYTES_MIN: i64 = gateway::limits::SEND_BYTES_MAX as i64;
 /// Largest limit of bytes that wait for one client.
 pub const OUTBOX_BYTES_MAX: i64 = 1024 * MIB as i64;
+/// Smallest budget of memory for one connection: one full send and the handshake before it.
+pub const MEMORY_BYTES_MIN: i64 = 2 * OUTBOX_BYTES_MIN;
+/// Largest budget of memory for one connection.
+pub const MEMORY_BYTES_MAX: i64 = 2 * OUTBOX_BYTES_MAX;
 /// Most publications that a window may keep.
 pub const HISTORY_SIZE_MAX: i64 = 1_000_000;
 /// Longest duration of any option: ten years.
@@ -91,12 +95,15 @@ pub const FILES_BESIDE: u64 = 1_024;
 pub const FILES_RESERVED: u32 = 128;
 /// Connections that the kernel should queue while the server is busy.
 pub const BACKLOG_MIN: u64 = 4_096;
-/// Memory of an idle connection, with what the kernel keeps for it.
-pub const CONNECTION_BYTES: u64 = 7_680;
+/// Bytes of a user's name where nobody says how long names are: those of a UUID.
+pub const IDLE_NAME_BYTES: usize = 36;
+/// Memory of a server before anybody connects, with rings and receive buffers; 16 MiB measured.
+pub const SERVER_BYTES: u64 = 32 * MIB as u64;
 
 const _: () = assert!(NAMESPACE_BYTES_MAX < protocol::limits::CHANNEL_BYTES_MAX);
 const _: () = assert!(PARTITIONS_MAX <= u16::MAX as i64);
 const _: () = assert!(OUTBOX_BYTES_MAX <= u32::MAX as i64);
+const _: () = assert!(MEMORY_BYTES_MAX <= u32::MAX as i64);
 /// Names in one answer of the API to `channels`; a node with more that match answers 106.
 pub const CHANNELS_ANSWER_MAX: usize = 1 << 20;
 /// Range of `persistence.segment_size`.

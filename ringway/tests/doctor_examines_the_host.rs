@@ -33,10 +33,25 @@ fn it_says_for_how_many_connections() {
     assert!(text.contains("examined for 100000 connections (assumed: "), "{text}");
     let text = answer(&ringway(&["doctor", "--config", config, "--connections", "7"]));
     assert!(text.contains("examined for 7 connections (as --connections says)"), "{text}");
+    assert!(text.contains("memory, plain: 0 MiB of the server for 7 idle sessions"), "{text}");
+    assert!(text.contains("memory, with TLS: ") && text.contains(", tls "), "{text}");
+    assert!(text.contains("memory of the kernel: about 0 MiB"), "{text}");
     let limited = common::MINIMAL.replace(r#""client":{"#, r#""client":{"connection_limit":9,"#);
     let file = folder.file("b.json", &limited);
     let text = answer(&ringway(&["doctor", "--config", file.to_str().unwrap()]));
     assert!(text.contains("examined for 9 connections (as client.connection_limit"), "{text}");
+}
+
+#[test]
+fn memory_that_is_not_there_is_found_with_what_fits() {
+    let folder = common::Folder::new();
+    let file = folder.file("a.json", common::MINIMAL);
+    let many = ["doctor", "--config", file.to_str().unwrap(), "--connections", "4000000000"];
+    let output = ringway(&many);
+    let text = answer(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("4000000000 idle connections need "), "{text}");
+    assert!(text.contains("fix: set client.connection_limit to "), "{text}");
 }
 
 #[test]

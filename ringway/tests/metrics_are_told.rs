@@ -57,3 +57,49 @@ fn every_histogram_ends_without_a_bound() {
         assert!(last.is_some_and(|line| line.contains(r#"le="+Inf""#)), "{name}: {last:?}");
     }
 }
+
+#[test]
+fn memory_is_told_by_kind_beside_what_the_process_takes() {
+    let server = Server::start(CONFIG);
+    let (_, text) = server.get(&server.operators, "/metrics");
+    let kind_of = |line: &str| line.split("kind=\"").nth(1)?.split('"').next().map(str::to_owned);
+    let kinds = |name: &str| -> Vec<String> {
+        let name = format!("{name}{{");
+        text.lines().filter(|line| line.starts_with(&name)).filter_map(kind_of).collect()
+    };
+    let expected = [
+        "slot",
+        "identity",
+        "subscriptions",
+        "tls",
+        "outbox",
+        "timers",
+        "requests",
+        "receive_buffers",
+        "channels",
+        "history",
+        "presence",
+    ];
+    assert_eq!(kinds("ringway_memory_bytes"), expected);
+    let known: u64 = expected
+        .iter()
+        .map(|kind| {
+            let series = format!("ringway_memory_bytes{{shard=\"0\",kind=\"{kind}\"}}");
+            metric(&server, &series).expect("every kind is told")
+        })
+        .sum();
+    let pss = metric(&server, "ringway_process_pss_bytes").expect("it is told");
+    let rss = metric(&server, "ringway_process_rss_bytes").expect("it is told");
+    assert!(0 < known && known < pss && pss <= rss, "{known} of {pss} of {rss}");
+    let kernel = kinds("ringway_kernel_memory_bytes_estimated");
+    assert_eq!(kernel, ["sockets", "receives", "buffers"]);
+}
+
+#[test]
+fn operators_find_a_page() {
+    let server = Server::start(CONFIG);
+    for path in ["/", "/operators.js", "/operators.css", "/style.css"] {
+        assert_eq!(server.get(&server.operators, path).0, 200, "{path}");
+    }
+    assert_eq!(server.get(&server.operators, "/app.js").0, 404);
+}

@@ -98,6 +98,13 @@ impl BufferRing {
         usize::from(self.buffers_count) * self.buffer_bytes as usize
     }
 
+    /// Memory of the buffers in use and of the entries that name them, in bytes. What was not given
+    /// was never touched, and takes none.
+    pub fn given_bytes(&self) -> usize {
+        let entry = size_of::<BufRingEntry>() + self.buffer_bytes as usize;
+        usize::from(self.given_count) * entry
+    }
+
     /// Buffers that the kernel may fill now.
     pub fn free_count(&self) -> u16 {
         self.given_count - self.outside_count

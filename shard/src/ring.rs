@@ -35,7 +35,7 @@ use crate::entries::{self, Operation, PeerStorage, Tag};
 use crate::io::{Chunk, Completion, Errno, Io, ReceiveEnd, SendBuffer, Wait};
 use crate::lanes::Bell;
 use crate::limits;
-use crate::slots::{Life, Receive, Slots};
+use crate::slots::{Life, Receive, SlotState, Slots};
 
 /// What a ring is made of.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +86,10 @@ pub struct RingCounters {
     pub completions_stale: u64,
     /// Times the kernel had to keep completions in its overflow list.
     pub completion_overflows: u64,
+    /// Bytes that the tables of slots take, now.
+    pub slot_bytes: u64,
+    /// Bytes of receive buffers in use, now.
+    pub receive_buffer_bytes: u64,
 }
 
 impl RingCounters {
@@ -99,9 +103,14 @@ impl RingCounters {
             receives_parked: self.receives_parked + other.receives_parked,
             completions_stale: self.completions_stale + other.completions_stale,
             completion_overflows: self.completion_overflows + other.completion_overflows,
+            slot_bytes: self.slot_bytes + other.slot_bytes,
+            receive_buffer_bytes: self.receive_buffer_bytes + other.receive_buffer_bytes,
         }
     }
 }
+
+/// Bytes of a place in the table of slots.
+pub const SLOT_BYTES: usize = size_of::<SlotState>();
 
 /// One io_uring instance and everything in it.
 pub struct Ring {
@@ -220,7 +229,11 @@ impl Ring {
 
     /// What happened since the start.
     pub fn counters(&self) -> RingCounters {
-        self.counters
+        RingCounters {
+            slot_bytes: self.slots.memory_bytes() as u64,
+            receive_buffer_bytes: self.memory.buffers.given_bytes() as u64,
+            ..self.counters
+        }
     }
 
     /// Did completions arrive that were not taken?
@@ -476,7 +489,7 @@ impl Ring {
     }
 
     /// The open slot of a connection.
-    fn open(&mut self, connection: ConnectionId) -> &mut crate::slots::SlotState {
+    fn open(&mut self, connection: ConnectionId) -> &mut SlotState {
         let (slot, generation) = (self.place(connection), connection.generation());
         let state = self.slots.get(slot, generation);
         let state = state.expect("operations name connections that are not closed");

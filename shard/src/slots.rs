@@ -110,6 +110,11 @@ impl Slots {
             .filter(|state| state.generation == generation && state.life != Life::Free)
     }
 
+    /// Bytes of memory that the table takes: its places were used once, whoever holds them now.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.slots.len() * size_of::<SlotState>()
+    }
+
     /// Slots that are not free.
     pub(crate) fn open_count(&self) -> u32 {
         self.open_count

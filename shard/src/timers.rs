@@ -32,6 +32,9 @@ impl Node {
     const UNSET: Self = Self { next: NONE, previous: NONE, deadline: NONE };
 }
 
+/// Bytes of one timer, set or not.
+pub const TIMER_BYTES: usize = size_of::<Node>();
+
 /// Deadlines by key.
 #[derive(Debug)]
 pub struct TimerWheel {
@@ -60,6 +63,13 @@ impl TimerWheel {
             expired: Vec::new(),
             set_count: 0,
         }
+    }
+
+    /// Bytes of memory that the wheel takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.nodes.len() * size_of::<Node>()
+            + size_of::<[u32; BUCKETS]>()
+            + self.expired.capacity() * size_of::<u32>()
     }
 
     /// Sets the timer of `key`, in place of what it was set to. It fires at the first tick not

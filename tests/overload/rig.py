@@ -5,6 +5,9 @@ import pathlib
 import signal
 import socket
 import struct
+import tempfile
+import time
+import traceback
 import urllib.request
 
 from certificates import make
@@ -46,6 +49,35 @@ class Rig:
     def stop(self):
         for server in self.servers.values():
             server.stop()
+
+
+def run_rows(rows, wanted):
+    """Runs the rows whose name has one of the texts that are wanted, or all; what to exit with."""
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix="ringway-rows-") as folder:
+        rig = Rig(folder)
+        try:
+            for name, act in rows:
+                if wanted and not any(part in name for part in wanted):
+                    continue
+                started = time.monotonic()
+                try:
+                    remark = act(rig)
+                except Exception:
+                    failed += 1
+                    print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
+                    continue
+                passed += 1
+                took = time.monotonic() - started
+                print(f"ok      {name} ({took:.1f} s){': ' + remark if remark else ''}", flush=True)
+            for server in rig.servers.values():
+                if not server.is_alive:
+                    failed += 1
+                    print(f"FAILED  a server ended:\n{server.log[-2000:]}", flush=True)
+        finally:
+            rig.stop()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
 
 
 def check(holds, *evidence):

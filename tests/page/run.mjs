@@ -135,6 +135,36 @@ const steps = {
     await page.close();
   },
 
+  async 'operators see what the node does, and ask nobody else'({ ann, context, server }) {
+    const page = await context.newPage();
+    const tab = new Tab(page, 'operator');
+    const asked = new Set();
+    page.on('request', (request) => asked.add(new URL(request.url()).origin));
+    const origin = `http://${server.config.metrics.address}`;
+    await page.goto(`${origin}/`);
+    await tab.waitForState('connected');
+    const value = (name) => page.locator(`#now dd[data-name="${name}"]`).textContent();
+    assert.ok(Number(await value('connections')) >= 2, await value('connections'));
+    assert.equal(await value('deliveries'), '–');
+    // The second reading makes rates of what grew since the first.
+    await say(ann, 'for the operator');
+    await until('rates', async () => /^[\d.,]+\/s$/.test(await value('deliveries')));
+    assert.match(await value('mean turn'), /^[\d.,]+ µs$/);
+    const rows = (table) => page.locator(`#${table} tr`)
+      .evaluateAll((all) => all.map((row) => row.dataset.name));
+    for (const kind of ['slot', 'identity', 'subscriptions', 'receive_buffers', 'history',
+      'not in the ledger', 'kernel, about: sockets']) {
+      assert.ok((await rows('memory')).includes(kind), `${kind} in ${await rows('memory')}`);
+    }
+    assert.ok((await rows('closes')).includes('force_reconnect'), await rows('closes'));
+    assert.match(await page.locator('#memory-sum').textContent(), /The process has [\d.]+ MiB/);
+    const answer = await page.request.get(`${origin}/`);
+    assert.match(answer.headers()['content-security-policy'], /^default-src 'none'/);
+    assert.deepEqual([...asked], [origin]);
+    assert.deepEqual(tab.problems, []);
+    await page.close();
+  },
+
   async 'nothing went wrong that the page did not expect'({ ann, bob }) {
     assert.deepEqual([...ann.problems, ...bob.problems], []);
   },

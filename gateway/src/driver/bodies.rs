@@ -60,6 +60,13 @@ impl Body {
     }
 }
 
+impl Body {
+    /// Bytes of memory that were counted for it.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.counted
+    }
+}
+
 impl Deref for Body {
     type Target = [u8];
 

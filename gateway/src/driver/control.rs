@@ -11,7 +11,7 @@ use shard::ring::RingCounters;
 use super::pump::PumpCounters;
 use super::tls::{TlsConfig, TlsCounters};
 use crate::config::GatewayConfig;
-use crate::engine::{GatewayCounters, MemoryLevel, TokenVerifier};
+use crate::engine::{GatewayCounters, MemoryBytes, MemoryLevel, TokenVerifier};
 
 /// One message to a shard.
 pub enum Control {
@@ -82,4 +82,6 @@ pub struct Inspection {
     pub tls: TlsCounters,
     /// By its ring.
     pub ring: RingCounters,
+    /// Where its memory is.
+    pub memory: MemoryBytes,
 }

@@ -3,6 +3,7 @@
 mod bodies;
 mod clock;
 mod control;
+mod footprint;
 mod notes;
 mod pump;
 mod receiving;
@@ -15,6 +16,7 @@ mod uplink;
 pub use bodies::Body;
 pub use clock::{Clock, SystemClock};
 pub use control::{Control, Inspection};
+pub use footprint::idle_connection;
 pub use pump::{Pump, PumpCounters, PumpParts};
 pub use service::{Busy, Denial, HttpCall, NoService, Service};
 pub use uplink::{Incoming, Uplink};

@@ -27,9 +27,9 @@ use super::control::{Control, Inspection};
 use super::notes;
 use super::service::{Busy, Service};
 use super::tls::{Tls, TlsConfig};
-use super::transport::{Outcome, Reader, Reading};
+use super::transport::{HeldBytes, Outcome, Reader, Reading};
 use super::uplink::{Incoming, Uplink};
-use crate::engine::{Action, Durations, Event, GatewayShard};
+use crate::engine::{Action, Durations, Event, GatewayShard, MemoryBytes, MemoryKind};
 use crate::limits::{self, TurnLimits};
 
 /// What a pump drives.
@@ -69,6 +69,8 @@ pub struct PumpCounters {
     pub lane_depth: u64,
     /// Bytes that bodies of requests take, now.
     pub body_bytes: u64,
+    /// Bytes of other parts of requests and messages that have come, now.
+    pub part_bytes: u64,
 }
 
 /// The loop of one shard.
@@ -288,6 +290,27 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         self.act(now);
     }
 
+    /// What a reader holds may have changed from `before`. To be called before anything is done
+    /// that may silence it.
+    pub(super) fn weigh(&mut self, connection: ConnectionId, before: HeldBytes, now: Now) {
+        let after = self.readers[connection.slot().index()].held_bytes();
+        if after != before {
+            let part_bytes = self.counters.part_bytes + after.parts as u64;
+            self.counters.part_bytes = part_bytes - before.parts as u64;
+            let bytes_count = after.bytes_count();
+            self.parts.engine.handle(Event::Holds { connection, bytes_count }, now);
+        }
+    }
+
+    /// Nothing more is read of a connection. True if receiving was paused.
+    fn silence(&mut self, connection: ConnectionId, now: Now) -> bool {
+        let reader = &mut self.readers[connection.slot().index()];
+        let before = reader.held_bytes();
+        let was_paused = reader.silence();
+        self.weigh(connection, before, now);
+        was_paused
+    }
+
     pub(super) fn conclude(&mut self, outcome: Outcome, now: Now) {
         self.act(now);
         let Outcome::Call(mut call) = outcome else { return };
@@ -326,12 +349,11 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 Action::Receive(_) | Action::Pause(_) => {}
                 Action::ShutdownWrite(connection) => self.end_writing(connection, now),
                 Action::Cut(connection) => {
-                    self.readers[connection.slot().index()] = Reader::Silent;
+                    self.silence(connection, now);
                     self.cut(connection);
                 }
                 Action::Become { connection, .. } => {
-                    let was_paused = self.readers[connection.slot().index()].silence();
-                    if was_paused {
+                    if self.silence(connection, now) {
                         // What the client still sends is thrown away: its end must be seen.
                         self.actions.push_front(Action::Receive(connection));
                     }
@@ -377,7 +399,8 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 let ring = (self.ring_counters)(&self.parts.io);
                 self.counters.body_bytes = self.bodies.bytes_count() as u64;
                 let tls = self.tls.counters();
-                answer(Inspection { engine, pump: self.counters, tls, ring });
+                let memory = self.memory(&ring);
+                answer(Inspection { engine, pump: self.counters, tls, ring, memory });
             }
             Control::Drain(over) => {
                 self.is_draining = true;
@@ -387,12 +410,23 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         }
     }
 
+    fn memory(&self, ring: &shard::ring::RingCounters) -> MemoryBytes {
+        let mut memory = self.parts.engine.memory();
+        let readers = (self.readers.len() * size_of::<Reader>()) as u64;
+        memory.add(MemoryKind::Slot, readers + ring.slot_bytes);
+        memory.add(MemoryKind::Requests, self.counters.part_bytes + self.counters.body_bytes);
+        memory.add(MemoryKind::ReceiveBuffers, ring.receive_buffer_bytes);
+        memory.add(MemoryKind::Tls, self.tls.memory_bytes() as u64);
+        memory
+    }
+
     /// A request was answered: what the client sent behind it is read now.
     fn read_on(&mut self, connection: ConnectionId, now: Now) {
         if !self.parts.engine.holds(connection) {
             return;
         }
         let reader = &mut self.readers[connection.slot().index()];
+        let before = reader.held_bytes();
         let outcome = reader.read_on(&mut Reading {
             connection,
             engine: &mut self.parts.engine,
@@ -401,6 +435,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             actions: &mut self.actions,
             now,
         });
+        self.weigh(connection, before, now);
         self.conclude(outcome, now);
         self.tell(Event::ReadOn { connection }, now);
     }

@@ -25,6 +25,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         }
         let bytes = &mut self.parts.io.bytes(&chunk)[header_bytes..];
         let reader = &mut self.readers[connection.slot().index()];
+        let before = reader.held_bytes();
         let outcome = reader.read(
             bytes,
             &mut Reading {
@@ -37,6 +38,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             },
         );
         self.parts.io.recycle(chunk);
+        self.weigh(connection, before, now);
         self.conclude(outcome, now);
     }
 

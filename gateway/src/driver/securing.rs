@@ -39,6 +39,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             None => &mut [],
         };
         let reader = &mut self.readers[connection.slot().index()];
+        let before = reader.held_bytes();
         let (engine, service) = (&mut parts.engine, &parts.service);
         let (bodies, actions) = (&self.bodies, &mut self.actions);
         let mut outcome = Outcome::Taken;
@@ -56,6 +57,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             parts.io.recycle(chunk);
         }
         self.unflushed.push(connection);
+        self.weigh(connection, before, now);
         self.conclude(outcome, now);
         let is_unfinished = self.tls.is_unfinished(connection);
         if is_unfinished || was_unfinished {
@@ -126,6 +128,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
         if let Some(last) = self.tls.last_words(connection) {
             self.parts.io.send(connection, last);
         }
+        self.tls.settle(connection);
         self.parts.io.close(connection);
     }
 
@@ -145,5 +148,6 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 Next::ShutdownWrite => self.parts.io.shutdown_write(connection),
             }
         }
+        self.tls.settle(connection);
     }
 }

@@ -17,7 +17,7 @@ use protocol::websocket::{Decoder, DecoderLimits};
 use super::bodies::{Bodies, Body, NoRoom};
 use super::service::{Denial, HttpCall, Service};
 use crate::engine::{Action, Event, GatewayShard, Transport};
-use crate::limits::PIPELINED_BYTES_MAX;
+use crate::limits::{PIPELINED_BYTES_MAX, READER_BYTES_MAX};
 
 /// One connection's reading side.
 #[derive(Debug, Default)]
@@ -35,12 +35,32 @@ pub(super) enum Reader {
     Silent,
 }
 
+const _: () = assert!(size_of::<Reader>() <= READER_BYTES_MAX);
+
 /// Bytes behind a request that is not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     bytes: Vec<u8>,
     /// Was the connection paused for want of room?
     is_paused: bool,
+    /// Bytes of memory that the body of the request takes.
+    body_bytes: u32,
+}
+
+/// Bytes of memory that a reader holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HeldBytes {
+    /// Parts of heads and messages, and what waits behind a request.
+    pub(super) parts: usize,
+    /// The body of a request, until it is answered. [`Bodies`] counts it, too.
+    pub(super) body: usize,
+}
+
+impl HeldBytes {
+    /// All of it.
+    pub(super) fn bytes_count(self) -> u32 {
+        u32::try_from(self.parts + self.body).unwrap_or(u32::MAX)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +149,7 @@ impl Reader {
     /// The request was answered: reads what waited behind it.
     pub(super) fn read_on(&mut self, reading: &mut Reading<'_>) -> Outcome {
         let Self::Waiting(held) = self else { return Outcome::Taken };
-        let Held { mut bytes, is_paused } = std::mem::take(held);
+        let Held { mut bytes, is_paused, .. } = std::mem::take(held);
         *self = Self::Head(None);
         let outcome = self.read(&mut bytes, reading);
         if is_paused && !self.is_paused() {
@@ -151,6 +171,25 @@ impl Reader {
             Self::Head(partial) => partial.is_some(),
             Self::WebSocket { was_unfinished, .. } => *was_unfinished,
             Self::Body(_) | Self::Waiting(_) | Self::Silent => false,
+        }
+    }
+
+    /// Bytes of memory that it holds, without its place in the table.
+    pub(super) fn held_bytes(&self) -> HeldBytes {
+        match self {
+            Self::WebSocket { decoder, .. } => HeldBytes { parts: decoder.held_bytes(), body: 0 },
+            Self::Head(Some(partial)) => {
+                let parts = size_of::<PartialHead>() + partial.bytes.capacity();
+                HeldBytes { parts, body: 0 }
+            }
+            Self::Body(partial) => {
+                let body = partial.call.body.memory_bytes();
+                HeldBytes { parts: size_of::<PartialCall>(), body }
+            }
+            Self::Waiting(held) => {
+                HeldBytes { parts: held.bytes.capacity(), body: held.body_bytes as usize }
+            }
+            Self::Head(None) | Self::Silent => HeldBytes::default(),
         }
     }
 
@@ -307,7 +346,9 @@ impl Reader {
         }
         let connection = reading.connection;
         reading.engine.handle(Event::RequestComplete { connection }, reading.now);
-        match std::mem::replace(self, Self::Waiting(Held::default())) {
+        let body_bytes = partial.call.body.memory_bytes() as u32;
+        let held = Held { body_bytes, ..Held::default() };
+        match std::mem::replace(self, Self::Waiting(held)) {
             Self::Body(partial) => Some(Box::new(partial.call)),
             _ => None,
         }

@@ -284,9 +284,10 @@ impl GatewayShard {
             idempotency_key: None,
         };
         if let Some(session) = self.session(id)
-            && session.timed.0 == 0
+            && session.timed_command == 0
         {
-            session.timed = (command, now.moment);
+            session.timed_command = command;
+            session.timed_since = now.moment;
         }
         self.ask_router(id, command, channel, Request::Publish(Box::new(request)));
         Ok(())
@@ -384,11 +385,13 @@ impl GatewayShard {
             self.note_token(id, TokenFault::Foreign);
             return Err(Refusal::Close(CloseReason::InvalidToken));
         }
-        session.expires_at = claims.expires_at.unwrap_or(0);
+        let expires_at = claims.expires_at.unwrap_or(0);
+        let client = ClientText::new(session.client);
+        let before = session.charged();
+        session.expires_at = expires_at;
         session.info = claims.info;
         session.forget_member();
-        let client = ClientText::new(session.client);
-        let expires_at = session.expires_at;
+        self.connections.settle(slot_of(id), before);
         let result = wire::RefreshResult {
             client: client.as_str(),
             version: "",

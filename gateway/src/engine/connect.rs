@@ -62,8 +62,10 @@ impl GatewayShard {
         session.info = claims.info.clone();
         session.expires_at = claims.expires_at.unwrap_or(0);
         let user = session.user.clone();
-        let Some(connection) = self.connections.find(id) else { return };
-        connection.session = Some(session);
+        if self.connections.find(id).is_none() {
+            return;
+        }
+        self.connections.begin_session(slot_of(id), session);
         self.sessions_now += 1;
         self.advance(id, PhaseEvent::Connect, now);
         if let Err(reason) = self.plan_subscriptions(id, connect, &claims, now) {
@@ -214,12 +216,14 @@ impl GatewayShard {
             presence: ask.overrides.presence.unwrap_or(options.presence),
             join_leave: ask.overrides.join_leave.unwrap_or(options.join_leave),
         };
+        let before = session.charged();
         let shows = visibility.presence || visibility.join_leave;
         let member = shows.then(|| session.member_in_channel(ask.info));
         let command = subscription.command;
         let index = self.channels.begin(channel, options.slow_consumer);
         subscription.channel = index;
         session.add(subscription);
+        self.connections.settle(slot_of(id), before);
         let bytes_max = self.config.answer_bytes_max();
         let recover = ask.recover;
         let request = SubscribeRequest { connection: id, member, visibility, recover, bytes_max };
@@ -238,15 +242,30 @@ impl GatewayShard {
         answer: Option<Box<Subscribed>>,
         now: Now,
     ) {
+        let memory_bytes_max = self.config.memory_bytes_max as usize;
+        let before = self.connections.charged(slot_of(id));
         let Some(pending) = self.pending(id) else { return };
         let entries = &mut pending.subscriptions;
         if let Some(index) = entries.iter().position(|entry| &*entry.channel == channel) {
             match answer {
-                Some(answer) => entries[index].answer = Some(answer),
+                Some(mut answer) => {
+                    let publications = answer.publications.iter();
+                    let bytes: usize = publications.map(|one| one.content.bytes.len()).sum();
+                    // Closed for them, the client would come back for them for ever. The reply
+                    // takes as much again.
+                    if 2 * (pending.answer_bytes + bytes) > memory_bytes_max / 2 {
+                        answer.publications = Vec::new();
+                        answer.recovered = false;
+                    } else {
+                        pending.answer_bytes += bytes;
+                    }
+                    entries[index].answer = Some(answer);
+                }
                 None => drop(entries.remove(index)),
             }
             pending.unanswered_count -= 1;
         }
+        self.connections.settle(slot_of(id), before);
         self.finish_connect(id, now);
     }
 
@@ -263,6 +282,7 @@ impl GatewayShard {
         if session.pending.as_deref().is_none_or(waits) {
             return;
         }
+        let before = session.charged();
         let pending = session.pending.take().expect("checked above");
         if !interval.is_zero() {
             // The first ping comes at a random time, so that clients that came together part.
@@ -274,6 +294,7 @@ impl GatewayShard {
         self.scratch.clear();
         reply.encode(session, format, now, &mut self.scratch);
         self.connections.answer_connect(slot_of(id), &self.scratch, now.moment);
+        self.connections.settle(slot_of(id), before);
         self.counters.sessions += 1;
         self.advance(id, PhaseEvent::Admitted, now);
         for command in &pending.commands {
@@ -296,11 +317,13 @@ impl GatewayShard {
 
     /// Keeps commands that came behind a `connect` that is not answered yet.
     pub(super) fn hold(&mut self, id: ConnectionId, raw: &[u8], now: Now) {
+        let before = self.connections.charged(slot_of(id));
         let Some(pending) = self.pending(id) else { return };
         if pending.held_bytes + raw.len() + limits::HELD_OVERHEAD_BYTES > limits::HELD_BYTES_MAX {
             return self.close(id, CloseReason::TooManyRequests, now);
         }
         pending.hold(raw);
+        self.connections.settle(slot_of(id), before);
     }
 }
 

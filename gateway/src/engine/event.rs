@@ -94,6 +94,14 @@ pub enum Event<'a> {
         /// Is something unfinished now?
         is_unfinished: bool,
     },
+    /// The driver holds another number of bytes for a connection: of unfinished heads, messages and
+    /// bodies, of a request that is being answered, and of what waits behind it.
+    Holds {
+        /// For which connection.
+        connection: ConnectionId,
+        /// Bytes of memory.
+        bytes_count: u32,
+    },
     /// The peer broke a rule of its transport.
     Violation {
         /// On which connection.

@@ -10,6 +10,7 @@ mod counters;
 mod entrance;
 mod event;
 mod fanout;
+mod ledger;
 mod notes;
 mod outbox;
 mod phase;
@@ -29,9 +30,11 @@ pub use claims::{
     ConnectClaims, NoTokens, Overrides, SubscribeTokenClaims, SubscriptionClaims, TokenRefusal,
     TokenVerifier,
 };
+pub(crate) use connection::idle_session;
 pub use counters::{DropReason, Drops, Durations, GatewayCounters, SubscribeRefusal};
 pub use entrance::UpgradeRefusal;
 pub use event::{Action, Event, ToPeer, Transport};
+pub use ledger::{MemoryBytes, MemoryKind};
 pub use notes::{Note, Noted, TokenFault};
 pub(crate) use outbox::SpareBuffers;
 pub use phase::Phase;

@@ -57,6 +57,13 @@ pub(crate) struct SpareBuffers {
 }
 
 impl SpareBuffers {
+    /// Bytes of memory that wait to be used again. Looks at each: there are at most
+    /// [`limits::SPARE_BUFFERS_MAX`].
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let buffers = self.buffers.iter().map(Vec::capacity).sum::<usize>();
+        buffers + self.buffers.capacity() * size_of::<Vec<u8>>()
+    }
+
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()
     }
@@ -88,6 +95,12 @@ impl Outbox {
     /// Bytes that wait or are with the kernel.
     pub(crate) fn bytes(&self) -> u32 {
         self.queued_bytes + self.in_flight_bytes
+    }
+
+    /// Bytes of memory that keep the order of what waits. One message costs none.
+    pub(crate) fn order_bytes(&self) -> u32 {
+        let Some(tail) = &self.tail else { return 0 };
+        (size_of::<VecDeque<Segment>>() + tail.capacity() * size_of::<Segment>()) as u32
     }
 
     pub(crate) fn is_empty(&self) -> bool {

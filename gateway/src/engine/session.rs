@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::link::{ClientId, Content, Member, Overrides, Position, Subscribed, UserCommand};
 use protocol::time::Moment;
 
+use super::ledger::{Charged, counted_bytes};
 use super::rate::Meter;
 use crate::limits;
 
@@ -40,6 +41,11 @@ impl Subscription {
     /// Unix seconds; zero: never.
     pub(crate) fn expires_at(&self) -> u64 {
         self.expires_at.into()
+    }
+
+    /// Bytes of what its token hands to the client.
+    pub(crate) fn data_bytes(&self) -> u32 {
+        self.data.as_ref().map_or(0, |data| data.bytes.len() as u32)
     }
 
     pub(crate) fn set_expires_at(&mut self, unix_seconds: u64) {
@@ -94,6 +100,8 @@ pub(crate) struct PendingConnect {
     /// Commands behind it, as they came.
     pub(crate) held: Vec<Vec<u8>>,
     pub(crate) held_bytes: usize,
+    /// Payload of the publications in answers to its subscriptions.
+    pub(crate) answer_bytes: usize,
     /// What its token waits for; `held` begins with the command itself.
     pub(crate) awaits: Option<Awaits>,
     /// Waits for the user's home shard.
@@ -103,6 +111,13 @@ pub(crate) struct PendingConnect {
     pub(crate) subscriptions: Vec<ConnectSubscription>,
     /// Of those, not answered yet.
     pub(crate) unanswered_count: usize,
+}
+
+impl PendingConnect {
+    /// Bytes of memory of what is held and of answers.
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.held_bytes + self.answer_bytes
+    }
 }
 
 /// One client's session.
@@ -122,8 +137,10 @@ pub(crate) struct Session {
     /// Until when the user's rate is used up.
     pub(crate) throttled_until: Moment,
     pub(crate) commands: Meter,
-    /// The publication that is being timed, and since when; command zero: none.
-    pub(crate) timed: (u32, Moment),
+    /// The publication that is being timed; zero: none.
+    pub(crate) timed_command: u32,
+    /// Since when.
+    pub(crate) timed_since: Moment,
     /// Commands that wait for the router.
     pub(crate) in_flight: u16,
     pub(crate) errors: u16,
@@ -132,7 +149,12 @@ pub(crate) struct Session {
     pub(crate) pending: Option<Box<PendingConnect>>,
     /// As others see it, without what a subscription adds.
     member: Option<Arc<Member>>,
+    is_member_charged: bool,
+    /// Bytes of data that tokens hand to subscriptions which are not answered yet.
+    data_bytes: u32,
 }
+
+const _: () = assert!(size_of::<Session>() <= limits::SESSION_BYTES_MAX);
 
 impl Session {
     pub(crate) fn new(client: ClientId, pending: PendingConnect) -> Self {
@@ -146,12 +168,15 @@ impl Session {
             pong_by: Moment::ZERO,
             throttled_until: Moment::ZERO,
             commands: Meter::default(),
-            timed: (0, Moment::ZERO),
+            timed_command: 0,
+            timed_since: Moment::ZERO,
             in_flight: 0,
             errors: 0,
             is_registered: false,
             pending: Some(Box::new(pending)),
             member: None,
+            is_member_charged: false,
+            data_bytes: 0,
         }
     }
 
@@ -170,7 +195,47 @@ impl Session {
         if self.subscriptions.len() < limits::SUBSCRIPTIONS_GROWN_SINGLY {
             self.subscriptions.reserve_exact(1);
         }
+        self.data_bytes += subscription.data_bytes();
         self.subscriptions.push(subscription);
+    }
+
+    /// What the token of a subscription hands to the client, which is told now.
+    pub(crate) fn take_data(&mut self, channel: u32) -> Option<Box<Content>> {
+        let subscription = self.find(channel)?;
+        let bytes_count = subscription.data_bytes();
+        let data = subscription.data.take();
+        self.data_bytes -= bytes_count;
+        data
+    }
+
+    /// Takes the subscription to a channel of the table out.
+    pub(crate) fn remove(&mut self, channel: u32) -> Option<Subscription> {
+        let position = self.subscriptions.iter().position(|one| one.channel == channel)?;
+        let subscription = self.subscriptions.swap_remove(position);
+        self.data_bytes -= subscription.data_bytes();
+        Some(subscription)
+    }
+
+    /// Bytes of memory by what they are for. To be asked before it is changed, and
+    /// [`Connections::settle`](super::connection::Connections::settle) to be told behind it.
+    pub(crate) fn charged(&self) -> Charged {
+        let info = self.info.as_ref().map_or(0, |info| counted_bytes(info.bytes.len()));
+        let member = if self.is_member_charged { counted_bytes(size_of::<Member>()) } else { 0 };
+        let identity = size_of::<Self>() + counted_bytes(self.user.len()) + info + member;
+        let list = self.subscriptions.capacity() * size_of::<Subscription>();
+        let pending = self.pending.as_deref().map_or(0, PendingConnect::memory_bytes);
+        let bounded = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Charged {
+            identity: bounded(identity),
+            subscriptions: bounded(list),
+            waiting: bounded(self.data_bytes as usize + pending),
+            subscriptions_count: bounded(self.subscriptions.len()),
+        }
+    }
+
+    /// Its [`Member`] is made by who needs it first, and charged from now on.
+    pub(crate) fn charge_member(&mut self) {
+        self.is_member_charged = self.member.is_some();
     }
 
     /// As others see it.

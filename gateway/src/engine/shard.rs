@@ -21,6 +21,7 @@ use super::connection::{Connections, slot_of};
 use super::counters::GatewayCounters;
 use super::entrance::Entrance;
 use super::event::{Action, Event, Transport};
+use super::ledger::{MemoryBytes, MemoryKind};
 use super::phase::{Phase, PhaseEvent};
 use super::random::Random;
 use super::rate::Rate;
@@ -85,7 +86,7 @@ impl GatewayShard {
         verifier: Arc<dyn TokenVerifier>,
         now: Now,
     ) -> Self {
-        let connections = Connections::new(config.outbox_bytes_max);
+        let connections = Connections::new(config.outbox_bytes_max, config.memory_bytes_max);
         Self {
             random: Random::new(options.seed),
             options,
@@ -151,6 +152,9 @@ impl GatewayShard {
             Event::Unfinished { connection, is_unfinished } => {
                 self.on_unfinished(connection, is_unfinished, now);
             }
+            Event::Holds { connection, bytes_count } => {
+                self.connections.hold(connection, bytes_count);
+            }
             Event::Violation { connection, reason } => self.close(connection, reason, now),
             Event::ReceiveEnded { connection, has_failed } => {
                 let event = if has_failed { PhaseEvent::Failed } else { PhaseEvent::PeerEnded };
@@ -167,6 +171,7 @@ impl GatewayShard {
             Event::KeysFailed { key_id } => self.refuse_waiting_tokens(key_id.as_deref(), now),
             Event::Config(config) => {
                 self.connections.outbox_bytes_max = config.outbox_bytes_max;
+                self.connections.memory_bytes_max = config.memory_bytes_max;
                 self.config = config;
             }
             Event::Memory { level, owed_bytes } => self.on_memory(level, owed_bytes),
@@ -295,8 +300,17 @@ impl GatewayShard {
         counters.subscriptions = self.channels.subscriptions_count;
         counters.connects_waiting = self.waiting.turns_count() as u64;
         counters.users = self.users.len() as u64;
-        counters.outbox_bytes = self.connections.outbox_bytes;
+        counters.outbox_bytes = self.connections.outbox_bytes();
         counters
+    }
+
+    /// Bytes of memory of this shard's clients, without what its driver holds for them.
+    pub fn memory(&self) -> MemoryBytes {
+        let mut memory = self.connections.memory();
+        memory.add(MemoryKind::Identity, self.users.memory_bytes() as u64);
+        memory.add(MemoryKind::Subscriptions, self.channels.memory_bytes() as u64);
+        memory.add(MemoryKind::Timers, self.timers.memory_bytes() as u64);
+        memory
     }
 
     fn on_message(&mut self, id: ConnectionId, message: Message<'_>, now: Now) {
@@ -394,7 +408,10 @@ impl GatewayShard {
             return;
         }
         let slot = slot_of(id);
-        let is_unwanted = matches!(reason, CloseReason::Slow | CloseReason::Overloaded);
+        let is_unwanted = matches!(
+            reason,
+            CloseReason::Slow | CloseReason::Overloaded | CloseReason::MemoryLimit
+        );
         self.connections.drop_queued_if(slot, is_unwanted);
         self.scratch.clear();
         match code {
@@ -502,8 +519,22 @@ impl GatewayShard {
         while let Some(slot) = self.connections.overflowed.pop() {
             let Some(id) = self.connections.id_at(slot) else { continue };
             self.connections.at(slot).overflowed = false;
-            self.close(id, CloseReason::Slow, now);
+            if self.connections.is_within_budget(slot) {
+                self.close(id, CloseReason::Slow, now);
+            } else {
+                self.close_over_budget(id, now);
+            }
         }
+    }
+
+    /// Everything that can be given back at once is: what has come of a message, too.
+    fn close_over_budget(&mut self, id: ConnectionId, now: Now) {
+        if !self.connections.find(id).is_some_and(|connection| connection.phase.listens()) {
+            return;
+        }
+        self.close(id, CloseReason::MemoryLimit, now);
+        let (connection, transport) = (id, Transport::Silent);
+        self.actions.push_back(Action::Become { connection, transport });
     }
 
     /// Sets the one timer of a connection to its earliest deadline.

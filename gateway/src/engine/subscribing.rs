@@ -148,8 +148,9 @@ impl GatewayShard {
         if command > 0 {
             session.in_flight = session.in_flight.saturating_sub(1);
         }
-        if command > 0 && session.timed.0 == command {
-            let (_, since) = std::mem::take(&mut session.timed);
+        if command > 0 && session.timed_command == command {
+            session.timed_command = 0;
+            let since = session.timed_since;
             self.counters.publish_latency.record(now.moment.since(since));
         }
         match result {
@@ -211,7 +212,10 @@ impl GatewayShard {
         subscription.place = place;
         subscription.flags.granted = true;
         let (command, flags) = (subscription.command, subscription.flags);
-        let (expires_at, data) = (subscription.expires_at(), subscription.data.take());
+        let expires_at = subscription.expires_at();
+        let before = session.charged();
+        let data = session.take_data(index);
+        self.connections.settle(slot, before);
         let channel = self.channels.name(index).clone();
         if !same_epoch {
             self.void_positions(index, Some(slot), now);
@@ -284,7 +288,9 @@ impl GatewayShard {
         let Some(index) = self.channels.find(channel) else { return };
         let Some(session) = self.session(id) else { return };
         let is_pushed = session.find(index).is_some_and(|found| found.flags.pushed);
-        session.subscriptions.retain(|subscription| subscription.channel != index);
+        let before = session.charged();
+        session.remove(index);
+        self.connections.settle(slot_of(id), before);
         self.channels.give_up(index);
         if command > 0 {
             self.fail(id, command, error, now);
@@ -329,8 +335,9 @@ impl GatewayShard {
         now: Now,
     ) -> Option<Subscription> {
         let session = self.session(id)?;
-        let position = session.subscriptions.iter().position(|one| one.channel == index)?;
-        let subscription = session.subscriptions.swap_remove(position);
+        let before = session.charged();
+        let subscription = session.remove(index)?;
+        self.connections.settle(slot_of(id), before);
         let channel = self.channels.name(index).clone();
         self.release(id, &subscription, now);
         if !subscription.flags.granted {
@@ -422,8 +429,10 @@ impl GatewayShard {
 
     /// Everything a session holds is given back.
     pub(super) fn end_session(&mut self, id: ConnectionId, now: Now) {
-        let Some(connection) = self.connections.find(id) else { return };
-        let Some(session) = connection.session.take() else { return };
+        if self.connections.find(id).is_none() {
+            return;
+        }
+        let Some(session) = self.connections.end_session(slot_of(id)) else { return };
         self.sessions_now -= 1;
         for subscription in &session.subscriptions {
             self.release(id, subscription, now);

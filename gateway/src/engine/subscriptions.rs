@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use protocol::channels::SlowConsumer;
+use protocol::limits::CHANNEL_BYTES_MAX;
 use protocol::link::{Position, Publication};
 use protocol::named::{Named, NamedSlab};
 use protocol::time::Moment;
@@ -17,8 +18,10 @@ use smallvec::SmallVec;
 use super::connection::{Connections, Overflow};
 use super::counters::{DropReason, Drops};
 use super::fanout::{Delivery, Item, Share, Subscriber};
+use super::ledger::counted_bytes;
 use super::outbox::Pushed;
-use crate::limits::FANOUT_SUBSCRIBERS_PER_STEP;
+use super::session::Subscription;
+use crate::limits::{FANOUT_SUBSCRIBERS_PER_STEP, SUBSCRIPTION_BYTES};
 
 /// A channel with at least one subscription here, asked for or granted.
 #[derive(Debug)]
@@ -66,9 +69,27 @@ pub(crate) struct Channels {
     pub(crate) subscriptions_count: u64,
     pub(crate) deliveries: u64,
     pub(crate) drops: Drops,
+    /// Bytes of memory that names and lists of subscribers take beside the table.
+    beside_bytes: usize,
+}
+
+impl Channel {
+    /// Bytes beside the table: its name, and its subscribers if they are more than one.
+    fn beside_bytes(&self) -> usize {
+        let list = self.subscribers.capacity() * size_of::<Subscriber>();
+        let spilled = if self.subscribers.spilled() { list } else { 0 };
+        counted_bytes(self.name.len()) + spilled
+    }
 }
 
 impl Channels {
+    /// Bytes of memory that channels, names and subscribers take. What is being fanned out is not
+    /// among them: it is bounded by what the router keeps and by bursts.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let active = self.active.capacity() * size_of::<u32>();
+        self.entries.memory_bytes() + self.beside_bytes + active
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -91,9 +112,8 @@ impl Channels {
 
     /// A subscription is asked for: the channel is in the table from now on.
     pub(crate) fn begin(&mut self, name: &str, slow_consumer: SlowConsumer) -> u32 {
-        let index = match self.find(name) {
-            Some(index) => index,
-            None => self.entries.insert(Channel {
+        let index = self.find(name).unwrap_or_else(|| {
+            let channel = Channel {
                 name: name.into(),
                 subscribers: SmallVec::new(),
                 pending_count: 0,
@@ -103,8 +123,10 @@ impl Channels {
                 is_fetching: false,
                 is_behind: false,
                 is_active: false,
-            }) as u32,
-        };
+            };
+            self.beside_bytes += channel.beside_bytes();
+            self.entries.insert(channel) as u32
+        });
         self.entry_mut(index).pending_count += 1;
         index
     }
@@ -133,8 +155,11 @@ impl Channels {
             channel.is_fetching = false;
             channel.is_behind = false;
         }
+        let before = channel.beside_bytes();
         channel.subscribers.push(subscriber);
         let place = channel.subscribers.len() as u32 - 1;
+        let after = channel.beside_bytes();
+        self.beside_bytes = self.beside_bytes + after - before;
         self.subscriptions_count += 1;
         (place, same_epoch)
     }
@@ -184,7 +209,9 @@ impl Channels {
         if channel.pending_count > 0 || !channel.subscribers.is_empty() || channel.is_active {
             return;
         }
-        self.entries.remove(index as usize);
+        if let Some(channel) = self.entries.remove(index as usize) {
+            self.beside_bytes -= channel.beside_bytes();
+        }
     }
 
     /// Slots of all subscribers that are `meant`.
@@ -355,6 +382,15 @@ impl Channels {
         behind
     }
 }
+
+/// Bytes of memory of a subscription to a channel of its own, whose name is the longest.
+const LARGEST: usize = size_of::<Channel>()
+    + size_of::<Subscription>()
+    + CHANNEL_BYTES_MAX
+    + 2 * size_of::<usize>()
+    + 3 * size_of::<u64>();
+
+const _: () = assert!(LARGEST <= SUBSCRIPTION_BYTES);
 
 fn overflow_policy(slow_consumer: SlowConsumer, channel: u32) -> Overflow {
     match slow_consumer {

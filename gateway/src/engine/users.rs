@@ -64,6 +64,17 @@ impl Held {
         }
     }
 
+    /// Bytes of memory beside the record. An empty list is about to become something else.
+    fn memory_bytes(&self) -> usize {
+        let id = size_of::<ConnectionId>();
+        match self {
+            Self::One(_) => 0,
+            Self::Few(few) if few.is_empty() => 0,
+            Self::Few(few) => size_of::<Vec<ConnectionId>>() + few.capacity() * id,
+            Self::Many(many) => size_of_val(&**many) + many.allocation_size(),
+        }
+    }
+
     fn all(&self) -> Vec<ConnectionId> {
         match self {
             Self::One(one) => vec![*one],
@@ -80,17 +91,27 @@ struct Record {
     meter: Meter,
 }
 
+/// Bytes of a record of a user with one connection, and of its place in the table.
+pub(crate) const RECORD_BYTES: usize = size_of::<(Arc<str>, Record)>() + 1;
+
 type Table = HashMap<Arc<str>, Record, foldhash::fast::RandomState>;
 
 /// All users at home here.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
     records: Table,
+    /// Bytes of the lists of connections that lie beside their records.
+    held_bytes: usize,
 }
 
 impl Users {
     pub(crate) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// Bytes of memory that all records take. The names are those of the sessions.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.records.allocation_size() + self.held_bytes
     }
 
     /// A connection wants to begin a session. False: the user has `connections_max` (zero: no
@@ -105,17 +126,23 @@ impl Users {
         if connections_max > 0 && record.connections.len() >= connections_max as usize {
             return false;
         }
+        let before = record.connections.memory_bytes();
         record.connections.insert(connection);
+        self.held_bytes = self.held_bytes + record.connections.memory_bytes() - before;
         true
     }
 
     /// A session ended.
     pub(crate) fn leave(&mut self, user: &str, connection: ConnectionId) {
         let Some(record) = self.records.get_mut(user) else { return };
+        let before = record.connections.memory_bytes();
         record.connections.remove(connection);
+        let mut after = record.connections.memory_bytes();
         if record.connections.len() == 0 {
             self.records.remove(user);
+            after = 0;
         }
+        self.held_bytes = self.held_bytes + after - before;
     }
 
     /// All connections of a user.
@@ -150,9 +177,10 @@ mod tests {
         users.leave("u", connection(1));
         assert!(users.join(&user, connection(3), 2));
         assert_eq!(users.connections("u"), [connection(2), connection(3)]);
+        assert!(users.held_bytes > 0);
         users.leave("u", connection(2));
         users.leave("u", connection(3));
-        assert_eq!(users.len(), 0);
+        assert_eq!((users.len(), users.held_bytes), (0, 0));
     }
 
     #[test]
@@ -167,7 +195,7 @@ mod tests {
         assert!(all.into_iter().eq((0..count).map(connection)));
         users.leave("u", connection(count));
         (0..count).for_each(|slot| users.leave("u", connection(slot)));
-        assert_eq!(users.len(), 0);
+        assert_eq!((users.len(), users.held_bytes), (0, 0));
     }
 
     #[test]

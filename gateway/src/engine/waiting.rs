@@ -142,8 +142,11 @@ impl GatewayShard {
     fn keep(&mut self, id: ConnectionId, command: u32, raw: &[u8], awaits: Awaits, now: Now) {
         let mut pending = PendingConnect { command, awaits: Some(awaits), ..Default::default() };
         pending.hold(raw);
-        let Some(connection) = self.connections.find(id) else { return };
-        connection.session = Some(Box::new(Session::new(ClientId::default(), pending)));
+        if self.connections.find(id).is_none() {
+            return;
+        }
+        let session = Box::new(Session::new(ClientId::default(), pending));
+        self.connections.begin_session(slot_of(id), session);
         self.sessions_now += 1;
         self.advance(id, PhaseEvent::Connect, now);
     }
@@ -153,9 +156,9 @@ impl GatewayShard {
         if connection.phase != Phase::Connecting {
             return;
         }
-        let Some(mut session) = connection.session.take() else { return };
-        self.sessions_now -= 1;
         connection.phase = Phase::Open;
+        let Some(mut session) = self.connections.end_session(slot_of(id)) else { return };
+        self.sessions_now -= 1;
         self.connections.release_behind_connect(slot_of(id), now.moment);
         let held = session.pending.take().map(|pending| pending.held).unwrap_or_default();
         self.waiting.is_resuming = true;

@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::proc::kib;
 use crate::limits::MEMORY_FILE_BYTES_MAX;
 
 /// One bound.
@@ -202,12 +203,6 @@ fn read(file: &File) -> io::Result<String> {
     let count = file.read_at(&mut bytes, 0)?;
     bytes.truncate(count);
     String::from_utf8(bytes).map_err(io::Error::other)
-}
-
-/// The value of `Name:  123 kB`, in bytes.
-fn kib(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 fn machine_bytes(meminfo: &str) -> u64 {

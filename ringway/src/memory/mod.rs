@@ -5,6 +5,7 @@
 //! Never: closes or refuses anybody; the shards do (`gateway/src/engine/shedding.rs`).
 
 mod bounds;
+pub(crate) mod proc;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -275,7 +276,28 @@ impl Watcher {
     }
 }
 
+/// What a server may take until new clients are refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Room {
+    /// Bytes, beside what counts against the limit now.
+    pub(crate) bytes: u64,
+    /// Who set the limit.
+    pub(crate) set_by: String,
+}
+
 impl MemorySettings {
+    /// The least that any limit of this process leaves, if /proc says what they are.
+    pub(crate) fn room(self) -> Option<Room> {
+        let percent = if self.refuse_percent > 0 { self.refuse_percent } else { 100 };
+        let room = |bound: Bound| {
+            let most_bytes = part(bound.bytes, u64::from(percent), 100);
+            let bytes = most_bytes.saturating_sub(bound.used_bytes().ok()?);
+            Some(Room { bytes, set_by: bound.to_string() })
+        };
+        let bounds = Bound::of_this_process(self.limit_bytes).ok()?;
+        bounds.into_iter().filter_map(room).min()
+    }
+
     /// The level at so many thousandths of the limit. One that holds already is left a little later
     /// than it is entered.
     fn level(self, before: MemoryLevel, permille: u64) -> MemoryLevel {
@@ -343,6 +365,17 @@ mod tests {
         }
         let (n, r, s) = (Normal, Refusing, Shedding);
         assert_eq!(seen, [n, n, r, r, r, n, n, r, s, s, s, r, n, s, n]);
+    }
+
+    #[test]
+    fn there_is_room_until_new_clients_are_refused() {
+        let limit_bytes = Some(1 << 20);
+        let limited = MemorySettings { limit_bytes, ..SETTINGS };
+        let none = Room { bytes: 0, set_by: "memory.limit".to_owned() };
+        assert_eq!(limited.room(), Some(none), "this process takes more than a MiB");
+        let room = SETTINGS.room().expect("/proc is there").bytes;
+        let more = MemorySettings { refuse_percent: 0, ..SETTINGS }.room().expect("as before");
+        assert!(room < more.bytes, "{room} bytes, and {more:?} if nobody is refused");
     }
 
     #[test]

@@ -36,14 +36,18 @@ pub fn client_port(backend: &LocalBackend, serves: ClientRoutes) -> Router {
     router.fallback(not_found)
 }
 
-/// The operators' port: metrics and health.
+/// The operators' port: metrics, health, and a page that shows them.
 pub fn operator_port(backend: &LocalBackend, own: Own) -> Router {
     let scraped = backend.clone();
     let scrape = move || {
         let (backend, own) = (scraped.clone(), own.clone());
         async move { scrape(&backend, own).await }
     };
-    Router::new().route("/metrics", get(scrape)).merge(health_route(backend)).fallback(not_found)
+    Router::new()
+        .route("/metrics", get(scrape))
+        .merge(health_route(backend))
+        .merge(page::operator_routes())
+        .fallback(not_found)
 }
 
 fn health_route(backend: &LocalBackend) -> Router {
@@ -71,7 +75,10 @@ async fn health(backend: &LocalBackend) -> Response {
 }
 
 async fn scrape(backend: &LocalBackend, own: Own) -> Response {
-    let text = metrics::encode(backend.inspect().await, own);
+    let inspected = backend.inspect().await;
+    // Adding up the pages of a large process takes the kernel milliseconds.
+    let written = tokio::task::spawn_blocking(move || metrics::encode(inspected, own)).await;
+    let Ok(text) = written else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use gateway::driver::Inspection;
 use gateway::driver::tls::{HandshakeEnd, RecordFault};
-use gateway::engine::{DropReason, Durations, SubscribeRefusal, TokenFault, UpgradeRefusal};
+use gateway::engine::{
+    DropReason, Durations, MemoryKind, SubscribeRefusal, TokenFault, UpgradeRefusal,
+};
 use persistence::Counters as Durable;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
@@ -24,6 +26,7 @@ use router::engine::Counters;
 
 use super::driver::Driver;
 use super::durable_metrics::DurableMetrics;
+use super::process_memory::ProcessMemory;
 use crate::memory::MemoryState;
 
 /// What all shards have counted, by shard.
@@ -40,8 +43,9 @@ pub struct Own {
     pub memory: Arc<MemoryState>,
 }
 
-/// Writes everything.
+/// Writes everything. Reads /proc for what the whole process takes.
 pub fn encode(inspected: Inspected, own: Own) -> String {
+    let connections = inspected.iter().map(|(_, one, _)| one.engine.connections).sum();
     let mut registry = Registry::with_prefix("ringway");
     let name = Info::new([("driver", own.driver.to_string())]);
     registry.register("io", "What drives sockets", name);
@@ -54,6 +58,8 @@ pub fn encode(inspected: Inspected, own: Own) -> String {
         registry.register(name, help, ConstGauge::new(value));
     }
     registry.register_collector(Box::new(Shards { inspected }));
+    let memory = ProcessMemory::read(own.driver, connections);
+    registry.register_collector(Box::new(memory));
     if let Some(counters) = own.durable {
         registry.register_collector(Box::new(DurableMetrics { counters }));
     }
@@ -143,6 +149,13 @@ const ROUTER_GAUGES: &[(&str, &str, ReadRouter)] = &[
     ("window_bytes", "Bytes of payload in windows", |one| one.window_bytes),
 ];
 
+/// What partitions take beside [`MemoryKind`]. Names are counted by the gateways that listen.
+const ROUTER_MEMORY: &[(&str, ReadRouter)] = &[
+    ("channels", |one| one.channel_bytes),
+    ("history", |one| one.window_bytes),
+    ("presence", |one| one.presence_bytes),
+];
+
 /// How durations of one shard are found.
 type ReadDurations = fn(&Inspection) -> &Durations;
 
@@ -169,6 +182,24 @@ impl Shards {
             match kind {
                 MetricType::Counter => ConstCounter::new(value).encode(metric)?,
                 _ => ConstGauge::new(value).encode(metric)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the bytes of clients are, by shard.
+    fn memory(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Bytes of memory, by what they are for";
+        let (name, kind) = ("memory_bytes", MetricType::Gauge);
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for (shard, inspection, counters) in &self.inspected {
+            let gateway = MemoryKind::ALL.iter();
+            let gateway = gateway.map(|kind| (kind.label(), inspection.memory.of(*kind)));
+            let sum = |read: ReadRouter| counters.iter().map(read).sum::<u64>();
+            let router = ROUTER_MEMORY.iter().map(|(label, read)| (*label, sum(*read)));
+            for (label, bytes) in gateway.chain(router) {
+                let labels = [("shard", shard.to_string()), ("kind", label.to_owned())];
+                ConstGauge::new(bytes).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())
@@ -253,6 +284,7 @@ impl Collector for Shards {
             let kind = MetricType::Gauge;
             self.by_shard(encoder, (name, help), kind, |_, all| all.iter().map(read).sum())?;
         }
+        self.memory(encoder)?;
         for &(name, help, read) in HISTOGRAMS {
             self.histogram(encoder, (name, help), read)?;
         }

@@ -8,6 +8,7 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 mod page;
+pub mod process_memory;
 pub mod service;
 
 use std::io;

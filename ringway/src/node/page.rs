@@ -1,4 +1,4 @@
-//! The try-it page, built into the program.
+//! The try-it page of the client port and the operators' page, built into the program.
 
 use axum::Router;
 use axum::http::header;
@@ -17,6 +17,23 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ),
 ];
 
+/// The same of the operators' page, which shows what `/metrics` beside it says.
+const OPERATOR_FILES: &[(&str, &str, &[u8])] = &[
+    ("/", "text/html; charset=utf-8", include_bytes!("../../../web/operators.html")),
+    (
+        "/operators.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../../../web/operators.js"),
+    ),
+    ("/operators.css", "text/css; charset=utf-8", include_bytes!("../../../web/operators.css")),
+    ("/style.css", "text/css; charset=utf-8", include_bytes!("../../../web/style.css")),
+];
+
+/// The operators' page reads from its own port alone.
+const OPERATOR_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                               connect-src 'self'; img-src data:; base-uri 'none'; \
+                               form-action 'none'; frame-ancestors 'none'";
+
 /// The page may load its own files and connect to its own host, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       connect-src 'self' ws: wss:; img-src 'self' data:; \
@@ -24,18 +41,30 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 
 /// The routes of the page.
 pub(super) fn routes() -> Router {
+    routes_of(FILES, POLICY)
+}
+
+/// The routes of the operators' page.
+pub(super) fn operator_routes() -> Router {
+    routes_of(OPERATOR_FILES, OPERATOR_POLICY)
+}
+
+fn routes_of(
+    files: &'static [(&'static str, &'static str, &'static [u8])],
+    policy: &'static str,
+) -> Router {
     let mut router = Router::new();
-    for &(path, kind, bytes) in FILES {
-        router = router.route(path, get(move || async move { file(kind, bytes) }));
+    for &(path, kind, bytes) in files {
+        router = router.route(path, get(move || async move { file(kind, bytes, policy) }));
     }
     router
 }
 
-fn file(kind: &'static str, bytes: &'static [u8]) -> Response {
+fn file(kind: &'static str, bytes: &'static [u8], policy: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];

@@ -134,6 +134,7 @@ fn gateway_config(values: &Values, lists: Lists) -> GatewayConfig {
         namespaces: Arc::new(namespaces(values)),
         message_bytes_max: global.integer("websocket.message_size_limit"),
         outbox_bytes_max: global.integer("client.queue_max_size"),
+        memory_bytes_max: global.integer("client.memory_limit"),
         ping_interval: global.duration("client.ping_interval"),
         pong_timeout: global.duration("client.pong_timeout"),
         connect_timeout: global.duration("client.stale_close_delay"),

@@ -17,6 +17,7 @@ pub(crate) fn check(reading: &mut Reading, settings: &Settings, own_tokens: &Tok
     check_addresses(reading, settings);
     check_credentials(reading, settings, own_tokens);
     check_rates(reading);
+    check_budget(reading, settings);
     check_namespace_names(reading);
     check_personal_channel(reading, settings);
     let without = reading.values.without.clone();
@@ -161,6 +162,19 @@ fn remark_weak_secrets(reading: &mut Reading, parent: &str, keys: &TokenKeys) {
         let file = format!("{path}_file");
         let is_inline = reading.values.global.is_given(&path);
         remark(reading, if is_inline { &path } else { &file }, &sentence);
+    }
+}
+
+fn check_budget(reading: &mut Reading, settings: &Settings) {
+    let gateway = &settings.gateway;
+    // While a message grows it may take twice its bytes.
+    let needed = u64::from(gateway.outbox_bytes_max) + 2 * u64::from(gateway.message_bytes_max);
+    if u64::from(gateway.memory_bytes_max) < needed {
+        let sentence = format!(
+            "closes clients before client.queue_max_size and websocket.message_size_limit do; \
+             {needed} is enough for both"
+        );
+        remark(reading, "client.memory_limit", &sentence);
     }
 }
 

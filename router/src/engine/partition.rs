@@ -121,6 +121,11 @@ pub struct Counters {
     pub unrecovered: u64,
     /// Channels with state now.
     pub channels: u64,
+    /// Bytes of memory of the table of channels, without their names, which gateways count, and
+    /// what durable ones have beside it.
+    pub channel_bytes: u64,
+    /// Bytes of memory of the tables of who is present.
+    pub presence_bytes: u64,
     /// Bytes of payload in windows, as of the last sweep of each channel.
     pub window_bytes: u64,
     /// Durable changes refused because the log failed or had no room.
@@ -187,6 +192,7 @@ impl Partition {
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters;
         counters.channels = self.channels.len() as u64;
+        counters.channel_bytes = self.channels.memory_bytes() as u64;
         counters.keys_forgotten_early = self.keys.forgotten_early();
         counters.unstored_entries = self.log.as_ref().map_or(0, |log| log.unstored_count() as u64);
         counters
@@ -489,8 +495,11 @@ impl Partition {
         };
         let key = (gateway, request.connection);
         let visibility = request.visibility;
+        let before = channel.presence.memory_bytes();
         let joined =
             request.member.filter(|member| channel.presence.join(key, member.clone(), visibility));
+        let grown = channel.presence.memory_bytes() as i64 - before as i64;
+        self.counters.presence_bytes = self.counters.presence_bytes.saturating_add_signed(grown);
         match (answer.was_recovering, answer.recovered) {
             (true, true) => self.counters.recovered += 1,
             (true, false) => self.counters.unrecovered += 1,
@@ -543,7 +552,10 @@ impl Partition {
         }
         let channel = self.channel_at(index);
         channel.interest.remove(gateway);
+        let before = channel.presence.memory_bytes();
         let left = channel.presence.leave((gateway, connection));
+        let given_back = before - channel.presence.memory_bytes();
+        self.counters.presence_bytes -= given_back as u64;
         if let Some(Entry { member, visibility }) = left
             && visibility.join_leave
         {

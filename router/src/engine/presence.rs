@@ -71,6 +71,13 @@ impl Presence {
         Some(entry)
     }
 
+    /// Bytes of memory of its tables. Members themselves are their sessions'.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let Some(members) = &self.0 else { return 0 };
+        let tables = members.entries.allocation_size() + members.users.allocation_size();
+        size_of::<Members>() + tables
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
     }

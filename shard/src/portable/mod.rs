@@ -112,9 +112,13 @@ impl Portable {
     }
 
     /// What happened since the start. A submission is an operation, a turn at least one
-    /// epoll_wait.
+    /// epoll_wait. What the runtime of epoll keeps for each socket is not among the bytes of slots.
     pub fn counters(&self) -> RingCounters {
-        self.state.counters
+        RingCounters {
+            slot_bytes: self.state.table.memory_bytes() as u64,
+            receive_buffer_bytes: self.state.pool.touched_bytes() as u64,
+            ..self.state.counters
+        }
     }
 
     /// Connections that are not closed yet.

@@ -9,6 +9,8 @@ pub(super) struct Pool {
     /// never touched.
     free: Vec<u16>,
     buffers_count: usize,
+    /// Most buffers that were taken at once.
+    taken_most: usize,
 }
 
 impl Pool {
@@ -19,6 +21,7 @@ impl Pool {
             buffer_bytes: bytes,
             free: (0..buffers_count).rev().collect(),
             buffers_count: count,
+            taken_most: 0,
         }
     }
 
@@ -27,7 +30,14 @@ impl Pool {
     }
 
     pub(super) fn take(&mut self) -> Option<u16> {
-        self.free.pop()
+        let taken = self.free.pop()?;
+        self.taken_most = self.taken_most.max(self.buffers_count - self.free.len());
+        Some(taken)
+    }
+
+    /// Bytes of the buffers that were ever taken.
+    pub(super) fn touched_bytes(&self) -> usize {
+        self.taken_most * self.buffer_bytes
     }
 
     pub(super) fn give_back(&mut self, buffer: u16) {

@@ -73,6 +73,11 @@ impl Table {
         (self.places.len() - self.free.len()) as u32
     }
 
+    /// Bytes of memory that the table takes, without what the runtime keeps for each socket.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.places.len() * size_of::<Place>() + self.free.len() * size_of::<Slot>()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.free.is_empty() && self.places.len() == self.places_max
     }

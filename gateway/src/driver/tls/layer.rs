@@ -39,6 +39,8 @@ pub(crate) struct Tls {
     steps_left: u32,
     /// Where data of rustls lies while it is read: readers change it in place.
     scratch: Vec<u8>,
+    /// What all sockets were charged for memory, in bytes.
+    charged_bytes: usize,
 }
 
 /// Something for the reader.
@@ -127,6 +129,23 @@ impl Tls {
         self.counters
     }
 
+    /// Bytes of memory of all connections, with buffers for use again.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let waiting = self.waiting.capacity() * size_of::<ConnectionId>();
+        let sockets = self.sockets.len() * size_of::<Socket>();
+        let buffers = self.spare.memory_bytes() + self.scratch.capacity();
+        sockets + self.charged_bytes + buffers + waiting
+    }
+
+    /// What a connection holds may have changed: it is counted anew.
+    pub(crate) fn settle(&mut self, connection: ConnectionId) {
+        if let Some(socket) = self.sockets.get_mut(connection.slot().index()) {
+            let after = socket.memory_bytes();
+            let before = std::mem::replace(&mut socket.charged, after as u32);
+            self.charged_bytes = self.charged_bytes + after - before as usize;
+        }
+    }
+
     /// A turn begins, with its share of handshakes.
     pub(crate) fn begin_turn(&mut self) {
         self.steps_left = TLS_HANDSHAKE_STEPS_PER_TURN;
@@ -170,6 +189,7 @@ impl Tls {
     pub(crate) fn closed(&mut self, connection: ConnectionId) {
         if let Some(socket) = self.sockets.get_mut(connection.slot().index()) {
             let socket = std::mem::take(socket);
+            self.charged_bytes -= socket.charged as usize;
             self.count_unfinished(&socket.state);
         }
     }

@@ -22,6 +22,9 @@ pub use config::{RecordLayer, TlsConfig, TlsConfigFault, TlsOptions, TlsVersion}
 pub use counters::{HandshakeEnd, RecordFault, TlsCounters};
 pub(crate) use layer::{Arrival, Completed, Ending, Next, Received, Sealing, Tls};
 
+/// What an idle connection takes that our record layer keeps.
+pub(crate) const IDLE_BYTES: usize = size_of::<socket::Socket>() + size_of::<record::Records>();
+
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

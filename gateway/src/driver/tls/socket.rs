@@ -8,6 +8,7 @@ use super::keys::FirstSecrets;
 use super::layer::{Arrival, Received};
 use super::record::{CLOSE_NOTIFY, HEADER_BYTES, Opened, Records, Refusal};
 use super::session::{Progress, Session};
+use crate::limits::TLS_RUSTLS_BYTES;
 
 /// One connection. An idle one is this, and what its state has boxed.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(super) struct Socket {
     pub(super) has_ended: bool,
     /// The socket is being closed: nothing more may be sent.
     pub(super) is_cut: bool,
+    /// Bytes that it was charged for memory.
+    pub(super) charged: u32,
 }
 
 #[derive(Default)]
@@ -67,6 +70,21 @@ pub(super) struct Transfer {
 }
 
 impl Socket {
+    /// Bytes of memory beside its place: keys, and records that are not whole or not with the
+    /// kernel yet. What was sealed is the engine's own, which counts it.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let state = match &self.state {
+            State::Fresh | State::Plain | State::Over => 0,
+            State::Handshaking(_) => size_of::<Handshake>() + TLS_RUSTLS_BYTES,
+            State::Rustls(_) => size_of::<Session>() + TLS_RUSTLS_BYTES,
+            State::Own(_) => size_of::<Records>(),
+        };
+        let transfer = self.transfer.as_ref().map_or(0, |transfer| {
+            size_of::<Transfer>() + transfer.kept.capacity() + transfer.outgoing.capacity()
+        });
+        state + transfer
+    }
+
     /// Nothing more is read or sealed; what waits is still sent.
     pub(super) fn fail(&mut self) {
         self.state = State::Over;

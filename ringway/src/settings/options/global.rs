@@ -153,6 +153,16 @@ const CLIENT: &[OptionRow] = &[
         "1048576",
         "Most bytes that may wait for one slow client. Its cost in memory is the same.",
     ),
+    OptionRow::new(
+        "client.memory_limit",
+        Kind::integer(limits::MEMORY_BYTES_MIN, limits::MEMORY_BYTES_MAX, "bytes"),
+        "33554432",
+        "Most bytes of memory that one connection may take together: what waits for it, what has \
+         come of its messages and bodies, and 512 for each subscription. Over it, it is closed \
+         with 4008 (`memory_limit`). The other limits keep a client of WebSockets below 2 MiB by \
+         default, and the HTTP API below 16 MiB; lower it where those are raised for a few.",
+    )
+    .ours(),
     count(
         "client.connection_limit",
         "0",
@@ -467,7 +477,8 @@ const OPERATION: &[OptionRow] = &[
         "metrics.address",
         Kind::SocketAddress,
         "127.0.0.1:9000",
-        "Where operators find `/metrics` and `/health`. Empty: nowhere.",
+        "Where operators find `/metrics`, `/health` and, at `/`, a page that shows them. Empty: \
+         nowhere.",
     )
     .restart()
     .ours(),
