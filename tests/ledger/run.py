@@ -32,8 +32,11 @@ from wire import Reader, connect, context, frame, upgrade  # noqa: E402
 CROWD, QUARTER = 8000, 2000
 # So many are opened together, and so many come and go while memory settles.
 AT_ONCE, PASSERS_BY = 50, 40
-# Of what the process grew by. More than all of it: whoever comes later is put where others were.
-EXPLAINED_MIN, EXPLAINED_MAX = 0.80, 1.20
+# Of what the process grew by: the ledger knows nothing of what the allocator adds, nor of what monoio
+# keeps for a socket on the portable driver. More than all of it: whoever comes later is put where
+# others were.
+EXPLAINED_MIN = 0.65 if os.environ.get("DRIVER_OF_TESTS") == "portable" else 0.75
+EXPLAINED_MAX = 1.20
 # Memory has settled when it is no less after so long, or has not settled at all.
 SETTLED_SECONDS, SETTLE_SECONDS_MAX = 3, 30
 SETTLED_BYTES = 16 * 1024
