@@ -80,9 +80,11 @@ pub struct GatewayConfig {
 
 impl GatewayConfig {
     /// Most bytes of payload in one answer: half of what may wait for a client, so that the
-    /// answer's JSON and what follows it find room.
+    /// answer's JSON and what follows it find room, and a quarter of its memory, in which both are
+    /// for a moment and buffers grow by doubling. A client that was closed for its answer would
+    /// come back for it for ever.
     pub fn answer_bytes_max(&self) -> u32 {
-        (self.outbox_bytes_max / 2).max(1)
+        (self.outbox_bytes_max / 2).min(self.memory_bytes_max / 4).max(1)
     }
 }
 
@@ -168,6 +170,18 @@ impl Default for GatewayConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_fits_what_may_wait_and_the_memory_of_a_connection() {
+        const MIB: u32 = 1 << 20;
+        let answer = |outbox_bytes_max, memory_bytes_max| {
+            let all = GatewayConfig::default();
+            GatewayConfig { outbox_bytes_max, memory_bytes_max, ..all }.answer_bytes_max()
+        };
+        assert_eq!(answer(MIB, 32 * MIB), MIB / 2);
+        assert_eq!(answer(MIB, MIB / 4), MIB / 16, "it would be closed for its answer");
+        assert_eq!(answer(1, 1), 1);
+    }
 
     #[test]
     fn origins_are_compared_whole() {

@@ -9,7 +9,7 @@ pub const OUTBOX_BYTES_DEFAULT: u32 = 1024 * KIB;
 /// Bytes of memory that one connection may take by default (`client.memory_limit`): what waits for
 /// it, what has come of its messages and bodies, its subscriptions. Twice what all other limits
 /// allow together by default, which is a body and an answer of the HTTP API: 8 MiB each, since
-/// buffers grow by doubling. A client of WebSockets is kept below 2 MiB by the others.
+/// buffers grow by doubling.
 pub const CONNECTION_MEMORY_BYTES_DEFAULT: u32 = 32 * MIB;
 /// What a subscription counts for in that: more than one to a channel of its own takes whose name
 /// has 255 bytes.

@@ -113,6 +113,29 @@ fn until_another_epoch(server: &Server, channel: &str, before: &At) -> At {
 }
 
 #[test]
+fn a_start_that_is_refused_interrupts_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = config(&folder.path().join("data"), "log", Some("log"));
+    let server = Server::start(&good);
+    let before = publish(&server, "chat:room", "before");
+    end(server);
+    // Both at once: the namespace is not durable any more, and the certificate is nowhere.
+    let bad = config(&folder.path().join("data"), "log", Some("memory"));
+    let tls = r#"{"http_server": {"port": 0, "tls": {"enabled": true, "cert_pem": "/nowhere.pem",
+        "key_pem": "/nowhere.pem"}},"#;
+    let file = server::config_file(&bad.replacen('{', tls, 1));
+    let refused = run(&["serve", "--config", file.to_str().expect("UTF-8")]);
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("cert_pem"), "{said}");
+    let server = Server::start(&good);
+    let answer = come_back(&server, "chat:room", &At { offset: 0, ..before.clone() });
+    assert!(is_recovered(&answer), "{answer}");
+    assert_eq!(data_of(&answer), ["before"]);
+    end(server);
+}
+
+#[test]
 fn by_restarts() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");

@@ -187,7 +187,7 @@ def silent(folder):
         assert most < 2, f"one of the others took {most:.2f} s"
         assert beside < quiet * 3 + 5, f"p99 of others {beside:.1f} ms, {quiet:.1f} ms before"
         server.kill()
-        return (f"silent disk: answered {LOG_ERROR} after {waited:.1f} s, others p99 {beside:.1f} ms "
+        return (f"silent disk: answered {LOG_ERROR} after {waited:.1f} s, others' p99 of a hundred {beside:.1f} ms "
                 f"({quiet:.1f} ms before), back in {back:.2f} s")
     finally:
         server.kill()

@@ -17,8 +17,9 @@ SILENT, WAITING, FREED = 40, 10, 60
 IDLE_SECONDS = 3
 CPU_SHARE_MAX = 0.05
 SERVED_SECONDS_MAX = 1
-# The usual answer; what a busy machine does to a single one is not asked.
+# The usual answer, and a single one: a busy machine held one up for 2.6 s.
 ANSWER_SECONDS_MAX = 0.05
+SINGLE_SECONDS_MAX = 5
 
 
 def ask(connection, reader, number):
@@ -73,7 +74,7 @@ def exhausted(_):
         share = (server.cpu_seconds - used) / (time.monotonic() - started)
         check(share < CPU_SHARE_MAX, "accepting spins", share)
         usual = statistics.median(took)
-        check(usual < ANSWER_SECONDS_MAX, usual, max(took))
+        check(usual < ANSWER_SECONDS_MAX and max(took) < SINGLE_SECONDS_MAX, usual, max(took))
         check(not any(has_answer(connection) for connection in waiting), "there was a place")
         freed = time.monotonic()
         for connection in kept[:FREED]:

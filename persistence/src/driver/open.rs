@@ -206,7 +206,7 @@ impl Persistence {
     /// # Errors
     ///
     /// The store did not write it down, within [`NAMESPACES_TIME_MAX`]: what was served before must
-    /// go on to be, and the directory knows no better.
+    /// go on to be. A change that was written nevertheless is taken back with the next transaction.
     pub async fn set_namespaces(
         &self,
         namespaces: Arc<Namespaces>,

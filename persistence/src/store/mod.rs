@@ -39,7 +39,8 @@ pub enum StoreError {
     },
     /// Too many questions wait.
     Busy,
-    /// It was asked to change something and did not answer in time. Nothing has changed.
+    /// It was asked to change something and did not answer in time. What has changed nevertheless
+    /// is taken back with what is written next.
     Overdue,
     /// The store is closed.
     Closed,

@@ -165,8 +165,10 @@ impl SqliteStore {
     /// # Errors
     ///
     /// What the database says; nothing is lost.
-    pub async fn close(self) -> Result<(), StoreError> {
-        Ok(self.connection.close().await?)
+    pub async fn close(mut self) -> Result<(), StoreError> {
+        let settled = self.namespaces.settle(&mut self.connection).await;
+        self.connection.close().await?;
+        settled
     }
 
     async fn transact(&mut self, entries: &[&LogEntry], batch: u64) -> Result<(), StoreError> {

@@ -61,10 +61,14 @@ async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
         }
     };
     wait_for_port(settings.listen).await?;
-    let (persistence, log) = durable::open(&mut settings)?.unzip();
     let ticket_secret = Secret::generated();
     let tls = tls::config(&settings, &ticket_secret)?;
-    let options = NodeOptions { log, tls, ..node_options(&settings, verifier.clone())? };
+    let source = tokens::key_source(&settings, verifier.clone())?;
+    let options = node_options(&settings, verifier)?;
+    // The last that settings can be wrong for: it writes down which channels are durable.
+    let (persistence, log) = durable::open(&mut settings)?.unzip();
+    let gateway = Arc::new(settings.gateway.clone());
+    let options = NodeOptions { log, tls, gateway, ..options };
     let routes: Arc<OnceLock<Router>> = Arc::default();
     let (keys_wanted, keys_asked) = tokio::sync::mpsc::channel(KEYS_ASKED_MAX);
     let runtime = tokio::runtime::Handle::current();
@@ -98,7 +102,6 @@ async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
         let router = operator_port(&backend, own);
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
-    let source = tokens::key_source(&settings, verifier)?;
     let (key_sources, sources_seen) = tokio::sync::watch::channel(source.clone());
     tokio::spawn(jwks::Keys::new(source, shards.clone()).run(keys_asked, sources_seen));
     announce::started(&settings, &options, node.address, operators.address);

@@ -102,20 +102,8 @@ impl Reloading {
         if keys_changed {
             self.key_sources.send_replace(source);
         }
-        self.announce().await;
-    }
-
-    /// Says when the new settings hold everywhere: whoever changes something waits for that.
-    async fn announce(&self) {
-        let (answers, shards) = (self.backend.inspect().await.len(), self.shards.len());
-        if answers == shards {
-            tracing::info!("reload: every shard has the new settings");
-        } else {
-            tracing::warn!(
-                "reload: {answers} of {shards} shards say that they have the new settings; the \
-                 others are busy and take them later"
-            );
-        }
+        // Beside what else the process is told: a shard may be busy for seconds.
+        tokio::spawn(announce(self.backend.clone(), self.shards.len()));
     }
 
     /// Tells the data directory which channels are durable from now on, before anybody publishes by
@@ -132,6 +120,19 @@ impl Reloading {
 
 fn refuse(sentence: &dyn std::fmt::Display) {
     tracing::error!("reload refused, nothing has changed: {sentence}");
+}
+
+/// Says when the new settings hold everywhere: whoever changes something waits for that.
+async fn announce(backend: LocalBackend, shards: usize) {
+    let answers = backend.inspect().await.len();
+    if answers == shards {
+        tracing::info!("reload: every shard has the new settings");
+    } else {
+        tracing::warn!(
+            "reload: {answers} of {shards} shards say that they have the new settings; the others \
+             are busy and take them later"
+        );
+    }
 }
 
 /// Namespaces whose channels become durable or cease to be, in words.

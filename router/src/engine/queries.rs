@@ -67,7 +67,7 @@ impl Partition {
         Answer::Channels { found, next }
     }
 
-    fn history(&mut self, question: Question, request: HistoryRequest, now: Now) {
+    pub(super) fn history(&mut self, question: Question, request: HistoryRequest, now: Now) {
         let (gateway, name, reply_to) = question;
         let limit_max = self.options.history_publications_max as usize;
         let namespaces = self.options.namespaces.clone();

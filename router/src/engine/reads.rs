@@ -602,9 +602,8 @@ impl Partition {
         let channel = self.channel_at(index);
         let (name, position) = (channel.name.clone(), channel.position.clone());
         if page.epoch != position.epoch {
-            // Nothing of an epoch that is over is in the history.
-            let answer = Answer::History { publications: Vec::new(), position };
-            return self.reply(page.gateway, name, page.reply_to, Ok(answer));
+            // Nothing of an epoch that is over is in the history: that of the new one is asked for.
+            return self.history((page.gateway, name, page.reply_to), page.request, now);
         }
         let options = namespaces.resolve(&name);
         let is_recent =

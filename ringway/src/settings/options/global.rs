@@ -159,8 +159,8 @@ const CLIENT: &[OptionRow] = &[
         "33554432",
         "Most bytes of memory that one connection may take together: what waits for it, what has \
          come of its messages and bodies, and 512 for each subscription. Over it, it is closed \
-         with 4008 (`memory_limit`). The other limits keep a client of WebSockets below 2 MiB by \
-         default, and the HTTP API below 16 MiB; lower it where those are raised for a few.",
+         with 4008 (`memory_limit`). The other limits keep the HTTP API below 16 MiB by default; \
+         lower it where those are raised for a few. One answer takes a quarter of it at most.",
     )
     .ours(),
     count(
