@@ -26,7 +26,10 @@ from ringway import ROOT, Server  # noqa: E402
 TOOLS = ROOT / ".tools/autobahn"
 SUITE = "autobahntestsuite==25.10.1"
 PACKAGES = ["autobahn==24.4.2", "twisted==24.11.0", "setuptools<81"]
-LARGE_MESSAGE_BYTES = 32 * 1024 * 1024
+# A message, its echo and buffers that grow by doubling are in memory together.
+MESSAGE_BYTES = 32 * 1024 * 1024
+LARGE_MESSAGES = {"websocket": {"message_size_limit": MESSAGE_BYTES},
+                  "client": {"memory_limit": 8 * MESSAGE_BYTES}}
 
 
 def main():
@@ -35,8 +38,8 @@ def main():
     parser.add_argument("--case", default="", help="only cases with this prefix")
     arguments = parser.parse_args()
     python = prepare()
-    limit = LARGE_MESSAGE_BYTES if arguments.section == "9" else 65536
-    with Server("echo.json", {"websocket": {"message_size_limit": limit}}) as server:
+    changes = LARGE_MESSAGES if arguments.section == "9" else {}
+    with Server("echo.json", changes) as server:
         line = [python, HERE / "fuzz.py", f"ws://127.0.0.1:{server.port}/debug/echo",
                 arguments.section, arguments.case]
         result = subprocess.run(line, env={"PYTHONPATH": str(TOOLS)}, check=False).returncode
