@@ -24,7 +24,7 @@ OPERATORS = ["/metrics", "/metrics/", "/admin", "/admin/", "/admin/api", "/admin
              "/status", "/stats", "/server-status", "/actuator", "/actuator/env",
              "/actuator/health", "/info", "/config", "/env", "/swagger", "/swagger/", "/console",
              "/manage", "/internal", "/private", "/healthz", "/readyz", "/livez", "/trace",
-             "/logs", "/shutdown", "/reload", "/-/reload"]
+             "/logs", "/shutdown", "/reload", "/-/reload", "/operators.js", "/operators.html"]
 TRICKS = [["X-Forwarded-For: 127.0.0.1"], ["X-Real-IP: 127.0.0.1"], ["Forwarded: for=127.0.0.1"],
           ["X-Forwarded-Host: localhost:9000"], ["X-Original-URL: /metrics"],
           ["X-Rewrite-URL: /metrics"]]
@@ -85,7 +85,7 @@ def rows():
                   ["Authorization: Basic Og=="], ["X-API-Key: canary-api-key-5d1f0"],
                   ["X-API-Key: CANARY-API-KEY-5D1F0C"]]:
         yield f"A21 /api with {extra[0]}", functools.partial(api_needs_the_key, extra)
-    for path in ["/api/info", "/connection/websocket", "/", "/debug/echo"]:
+    for path in ["/api/info", "/connection/websocket", "/app.js", "/debug/echo"]:
         check = functools.partial(metrics_port_serves_no_clients, path)
         yield f"A21 {path} on the metrics port", check
     yield "the page itself is served", page_is_served
