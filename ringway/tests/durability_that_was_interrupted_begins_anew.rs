@@ -119,15 +119,22 @@ fn a_start_that_is_refused_interrupts_nothing() {
     let server = Server::start(&good);
     let before = publish(&server, "chat:room", "before");
     end(server);
-    // Both at once: the namespace is not durable any more, and the certificate is nowhere.
+    // Both at once: the namespace is not durable any more, and the certificate is nowhere, which is
+    // found while settings are read, or the port is taken, which is found later.
     let bad = config(&folder.path().join("data"), "log", Some("memory"));
-    let tls = r#"{"http_server": {"port": 0, "tls": {"enabled": true, "cert_pem": "/nowhere.pem",
-        "key_pem": "/nowhere.pem"}},"#;
-    let file = server::config_file(&bad.replacen('{', tls, 1));
-    let refused = run(&["serve", "--config", file.to_str().expect("UTF-8")]);
-    assert!(!refused.status.success());
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("cert_pem"), "{said}");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = other.local_addr().expect("bound").port();
+    let tls = r#""tls": {"enabled": true, "cert_pem": "/nowhere.pem", "key_pem": "/nowhere.pem"}"#;
+    for (http_server, why) in
+        [(format!(r#""port": 0, {tls}"#), "cert_pem"), (format!(r#""port": {port}"#), "in use")]
+    {
+        let http_server = format!(r#"{{"http_server": {{{http_server}}},"#);
+        let file = server::config_file(&bad.replacen('{', &http_server, 1));
+        let refused = run(&["serve", "--config", file.to_str().expect("UTF-8")]);
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains(why), "{said}");
+    }
     let server = Server::start(&good);
     let answer = come_back(&server, "chat:room", &At { offset: 0, ..before.clone() });
     assert!(is_recovered(&answer), "{answer}");
@@ -177,15 +184,22 @@ fn by_restarts() {
     }
 }
 
+/// A server that was durable until a reload; the configuration of before, and where its channel
+/// was.
+fn durable_and_then_reloaded(folder: &tempfile::TempDir) -> (String, Server, At) {
+    let data = folder.path().join("data");
+    let log = config(&data, "log", None);
+    let server = Server::start(&log);
+    let before = publish(&server, "room", "one");
+    server.reload(&config(&data, "memory", None));
+    until_another_epoch(&server, "room", &before);
+    (log, server, before)
+}
+
 #[test]
 fn by_a_reload_and_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
-    let data = folder.path().join("data");
-    let (log, memory) = (config(&data, "log", None), config(&data, "memory", None));
-    let mut server = Server::start(&log);
-    let before = publish(&server, "room", "one");
-    server.reload(&memory);
-    until_another_epoch(&server, "room", &before);
+    let (log, mut server, before) = durable_and_then_reloaded(&folder);
     publish(&server, "room", "not written down");
     server.kill();
     let server = Server::start(&log);
@@ -218,12 +232,7 @@ fn by_a_restart_and_a_reload() {
 #[test]
 fn by_reloads_alone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let data = folder.path().join("data");
-    let (log, memory) = (config(&data, "log", None), config(&data, "memory", None));
-    let mut server = Server::start(&log);
-    let before = publish(&server, "room", "one");
-    server.reload(&memory);
-    until_another_epoch(&server, "room", &before);
+    let (log, mut server, before) = durable_and_then_reloaded(&folder);
     let meanwhile = publish(&server, "room", "not written down");
     server.reload(&log);
     let first = until_another_epoch(&server, "room", &meanwhile);

@@ -1,6 +1,6 @@
 //! What the journal means: bytes of entries and segments, where the next write goes, what replay
-//! may cut and must refuse, what retention forgets, which
-//! epochs are over. No file, clock, thread or lock.
+//! may cut and must refuse, what retention forgets, which epochs are over. No file, clock, thread
+//! or lock.
 
 mod bytes;
 pub mod generations;
