@@ -5,8 +5,8 @@
 //! Never: knows what the bytes mean.
 //!
 //! This is the only crate with `unsafe`. Everything unsafe is in [`ring`], [`buffers`] and
-//! `entries`, but for one borrowed descriptor in [`portable`]; how long the kernel may look at
-//! which memory is argued once, at the top of [`ring`].
+//! `entries`, but for one borrowed descriptor in [`portable`] and two calls in [`scheduling`]; how
+//! long the kernel may look at which memory is argued once, at the top of [`ring`].
 
 pub mod buffers;
 pub mod claims;
@@ -19,6 +19,7 @@ pub mod portable;
 pub mod probe;
 pub mod ring;
 pub mod rings;
+pub mod scheduling;
 pub mod sleep;
 mod slots;
 pub mod sockets;

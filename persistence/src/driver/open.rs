@@ -69,6 +69,9 @@ pub struct PersistenceOptions {
     pub shutdown_store_time: Duration,
     /// Milliseconds since the Unix epoch, for ages.
     pub clock: Clock,
+    /// Called once by the journal's thread, before it writes: where a program says how that thread
+    /// is scheduled. Everybody waits for it, and it runs for microseconds between two waits.
+    pub journal_begins: fn(),
 }
 
 impl PersistenceOptions {
@@ -88,6 +91,7 @@ impl PersistenceOptions {
             unstored_bytes_max: UNSTORED_BYTES_DEFAULT,
             shutdown_store_time: SHUTDOWN_STORE_TIME_DEFAULT,
             clock: wall_clock(),
+            journal_begins: || {},
         }
     }
 }
@@ -398,8 +402,9 @@ fn start_journal(
     unproven: Vec<Append>,
 ) -> Result<(JoinHandle<()>, bool), OpenError> {
     let (ready, is_ready) = blocking::channel();
-    let journal_io = options.journal_io;
+    let PersistenceOptions { journal_io, journal_begins, .. } = *options;
     let body = move || {
+        journal_begins();
         let uring = match journal_io {
             JournalIo::Standard => None,
             JournalIo::Auto | JournalIo::Uring => {
