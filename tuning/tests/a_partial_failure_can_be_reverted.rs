@@ -31,6 +31,19 @@ fn a_value_that_cannot_be_written() {
 }
 
 #[test]
+fn a_value_that_the_kernel_does_not_take() {
+    let host = FakeHost::bad();
+    let plan = host.plan(CONNECTIONS, Form::Files).unwrap();
+    fs::remove_file(host.at(QUEUE)).unwrap();
+    // It takes everything, and keeps nothing.
+    std::os::unix::fs::symlink("/dev/null", host.at(QUEUE)).unwrap();
+    let done = apply(&host.root(), &plan).unwrap();
+    assert_eq!(done.failures.len(), 1, "{done:?}");
+    let said = done.failures[0].to_string();
+    assert_eq!(said, format!("{QUEUE} says nothing after 16384 was written to it"));
+}
+
+#[test]
 fn a_file_that_cannot_be_written() {
     let host = FakeHost::bad();
     let before = host.tree();

@@ -68,10 +68,11 @@ pub(super) fn value(root: &Root, path: &str, format: Format, value: &str) -> Res
     written.map_err(|error| Failure(format!("{path} cannot be written: {error}")))?;
     match super::read::reading(root, path) {
         Reading::Text(now) if format.is_same(&now, value) => Ok(()),
-        Reading::Text(now) => Err(Failure(format!(
-            "{path} says {} after {value} was written to it",
-            format.normal(&now)
-        ))),
+        Reading::Text(now) => {
+            let now = format.normal(&now);
+            let now = if now.is_empty() { "nothing" } else { &now };
+            Err(Failure(format!("{path} says {now} after {value} was written to it")))
+        }
         Reading::Absent => Err(Failure(format!("{path} is gone"))),
         Reading::Unreadable(why) => Err(Failure(why)),
     }
