@@ -6,7 +6,7 @@ mod support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use support::{CONNECTIONS, FakeHost, differences};
+use support::{CONNECTIONS, FakeHost, GOOD, differences};
 use tuning::driver::{STATE, revert};
 use tuning::engine::Form;
 
@@ -75,6 +75,22 @@ fn apply_does_not_write_over_a_changed_file() {
     let refused = host.plan(1_000_000, Form::Files).unwrap_err().to_string();
     assert!(refused.contains("was changed since it was applied; nothing was"), "{refused}");
     assert_eq!(differences(&all, &host.tree()), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_put_back_is_not_written_again_because_one_file_was_not() {
+    const SERVICE: &str = "/etc/systemd/system/ringway.service.d/90-ringway.conf";
+    let host = FakeHost::bad();
+    host.apply();
+    host.put(SERVICE, host.text(SERVICE) + "# mine\n");
+    assert_eq!(revert(&host.root(), false).unwrap().foreign.len(), 1);
+    for (path, text) in GOOD {
+        host.put(path, text);
+    }
+    assert_eq!(host.hurting(), Vec::<String>::new());
+    assert_eq!(host.apply().written_count, 0);
+    assert!(!host.at(SYSCTL).exists() && !host.at("/etc/ringway").exists());
+    assert!(host.text(SERVICE).ends_with("# mine\n"));
 }
 
 #[test]

@@ -116,10 +116,11 @@ pub fn plan(
     for setting in hurting() {
         live.extend(take_up(&mut next, host, setting));
     }
-    if hurting().any(|setting| setting.change.is_some()) {
+    let is_needed = hurting().any(|setting| setting.change.is_some());
+    if is_needed {
         next.connections = connections;
     }
-    let files = files(&mut next, ground)?;
+    let files = files(&mut next, ground, is_needed)?;
     let directories = missing_directories(&files, ground);
     let made: Vec<String> =
         directories.iter().filter(|made| !next.directories.contains(made)).cloned().collect();
@@ -179,8 +180,13 @@ fn take_up(record: &mut Record, host: &Host, setting: &Setting) -> Vec<LiveChang
     changes
 }
 
-/// Files that do not say what they should, and what was there before the first time.
-fn files(record: &mut Record, ground: &Ground) -> Result<Vec<FileChange>, Refusal> {
+/// Files that do not say what they should, and what was there before the first time. One that
+/// somebody has changed is in the way only where anything new is needed.
+fn files(
+    record: &mut Record,
+    ground: &Ground,
+    is_needed: bool,
+) -> Result<Vec<FileChange>, Refusal> {
     let mut changes = Vec::new();
     for (path, contents, mode) in texts::render(record) {
         let found = match ground.files.get(path) {
@@ -197,7 +203,7 @@ fn files(record: &mut Record, ground: &Ground) -> Result<Vec<FileChange>, Refusa
             Some(known) => {
                 let is_ours = found
                     .is_none_or(|found| known.fate(Some(&found.bytes), false) != Fate::Foreign);
-                if !is_ours && known.applied == contents {
+                if !is_ours && (known.applied == contents || !is_needed) {
                     // Somebody has changed it to their liking, and nothing new is wanted of it.
                     continue;
                 }
