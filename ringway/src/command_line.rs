@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::settings::{Flags, Loaded, Place, Problem, Settings, Sources};
 use crate::token::{self, Grant};
+use crate::tune::{self, TuneCommand};
 use crate::{doctor, limits, serve};
 
 /// A real-time connection server that speaks the Centrifuge protocol.
@@ -37,6 +38,9 @@ enum Command {
     Restore(RestoreArguments),
     /// Say what on this host will hurt, worst first.
     Doctor(DoctorArguments),
+    /// Check, apply or revert this host's settings for many connections.
+    #[command(subcommand)]
+    Tune(TuneCommand),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -158,6 +162,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Backup(arguments) => back_up(arguments),
         Command::Restore(arguments) => restore(arguments),
         Command::Doctor(arguments) => examine(arguments),
+        Command::Tune(command) => tune(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -277,6 +282,14 @@ fn examine(arguments: DoctorArguments) -> Result<(), Failure> {
     let report = doctor::examine(&settings, arguments.connections);
     print!("{report}");
     if report.is_healthy() { Ok(()) } else { Err(Failure::failed("")) }
+}
+
+fn tune(command: &TuneCommand) -> Result<(), Failure> {
+    match tune::run(command) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::failed("")),
+        Err(sentence) => Err(Failure::failed(format!("error: {sentence}"))),
+    }
 }
 
 fn sources(arguments: ConfigArguments, flags: Flags) -> Sources {

@@ -100,6 +100,7 @@ pub fn examine(settings: &Settings, connections: Option<u64>) -> Report {
         })
     }));
     findings.extend(settings.persistence.iter().flat_map(crate::doctor_disk::examine));
+    findings.extend(crate::doctor_tuning::examine(needs.connections, &findings));
     findings.sort_by_key(|finding| finding.pain);
     Report { host, needs, findings }
 }

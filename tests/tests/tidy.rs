@@ -146,12 +146,13 @@ fn engines_and_formats_have_no_world() {
 
 #[test]
 fn tiers_do_not_know_each_other() {
-    let allowed: [(&str, &[&str]); 5] = [
+    let allowed: [(&str, &[&str]); 6] = [
         ("protocol", &[]),
         ("shard", &["protocol"]),
         ("gateway", &["protocol", "shard"]),
         ("router", &["protocol"]),
         ("persistence", &["protocol"]),
+        ("tuning", &[]),
     ];
     for (tier, may) in allowed {
         let manifest = std::fs::read_to_string(root().join(tier).join("Cargo.toml"))
@@ -159,7 +160,9 @@ fn tiers_do_not_know_each_other() {
         let dependencies =
             manifest.split("[dependencies]").nth(1).unwrap_or_default().split("\n[").next();
         for line in dependencies.unwrap_or_default().lines() {
-            for other in ["protocol", "shard", "gateway", "router", "persistence", "ringway"] {
+            for other in
+                ["protocol", "shard", "gateway", "router", "persistence", "tuning", "ringway"]
+            {
                 let names = line.starts_with(&format!("{other}.workspace"));
                 assert!(!names || may.contains(&other), "{tier} depends on {other}");
             }
