@@ -323,6 +323,13 @@ def beside_a_static_certificate(row):
         say(client, reader)
         echo(node.port, fetched)[0].close()
         check("asking for one" in node.log and node.log.count("asking for one") == 1, node.log)
+        # So does switching the other certificate off: it stays until then.
+        config["http_server"]["tls"]["enabled"] = False
+        path.write_text(json.dumps(config))
+        node.reload()
+        node.wait("http_server.tls.enabled: true -> false (after a restart)")
+        node.wait("every shard has the new settings", 3)
+        echo(node.port, context(chain), "more.example")[0].close()
         client.close()
 
 
@@ -414,7 +421,8 @@ def what_doctor_and_check_config_see(row):
 
 ROWS = [first_certificate, restart_takes_it_up, renewal_in_place, nobody_answers_at_first,
         what_there_is_is_served, a_known_host_needs_no_proof, refused_host, unproven_host,
-        beside_a_static_certificate, refusals, what_is_kept_and_cannot_be_used, what_doctor_and_check_config_see]
+        beside_a_static_certificate, refusals, what_is_kept_and_cannot_be_used,
+        what_doctor_and_check_config_see]
 SECONDS = {renewal_in_place: SHORT_SECONDS}
 
 

@@ -95,7 +95,16 @@ impl ServedTls {
     ///
     /// As [`Self::check`] says, which was asked before.
     pub(super) async fn reload(&self, settings: &TlsSettings) -> Result<(), String> {
-        self.change(|parts| parts.settings = settings.clone()).await
+        self.change(|parts| {
+            let mut settings = settings.clone();
+            if settings.is_enabled != parts.settings.is_enabled {
+                // It waits for a restart, and its certificates with it.
+                settings.is_enabled = parts.settings.is_enabled;
+                settings.certificates.clone_from(&parts.settings.certificates);
+            }
+            parts.settings = settings;
+        })
+        .await
     }
 
     /// A new certificate of ACME. Connections keep what they began with.

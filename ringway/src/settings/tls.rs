@@ -22,6 +22,9 @@ use crate::settings::{autocert, keys, read_limited};
 /// TLS on the client port (`http_server.tls`).
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
+    /// Are certificates of the settings shown (`http_server.tls.enabled`)? A change of it waits for
+    /// a restart.
+    pub is_enabled: bool,
     /// Certificates of the settings; at least one, unless [`Self::acme`] brings one.
     pub certificates: Vec<Certificate>,
     /// Where a further certificate is fetched; `None`: nowhere.
@@ -74,6 +77,7 @@ impl TlsSettings {
             Certificate::from_der(vec![certificate.der().clone()], key, unix_seconds())
                 .expect("a certificate that was just made is in order");
         Ok(Self {
+            is_enabled: true,
             certificates: vec![certificate],
             acme: None,
             min_version: TlsVersion::default(),
@@ -117,6 +121,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path) -> Option<TlsSettings>
     let certificates = certificates.into_iter().collect::<Option<Vec<_>>>()?;
     let global = &reading.values.global;
     Some(TlsSettings {
+        is_enabled: global.flag(ENABLED),
         certificates,
         acme,
         min_version: match global.text("http_server.tls.min_version").as_str() {

@@ -234,13 +234,20 @@ async fn prove(order: &mut Order) -> Result<(), Fault> {
     match order.poll_ready(&PATIENCE).await {
         Ok(OrderStatus::Ready) => Ok(()),
         // The order says that it failed, its hosts say why.
-        Ok(OrderStatus::Invalid) | Err(Error::Api(_)) => Err(unproven(order).await?),
+        Ok(OrderStatus::Invalid) => {
+            let silent = || Fault::Stalled("it does not say why".to_owned());
+            Err(unproven(order).await?.unwrap_or_else(silent))
+        }
+        Err(Error::Api(problem)) => {
+            Err(unproven(order).await.ok().flatten().unwrap_or(Fault::Refused(problem)))
+        }
         Ok(status) => Err(Fault::Stalled(format!("the order is {status:?}"))),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn unproven(order: &mut Order) -> Result<Fault, Fault> {
+/// The hosts whose proof was not found, if it is that.
+async fn unproven(order: &mut Order) -> Result<Option<Fault>, Fault> {
     let mut hosts = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -250,11 +257,7 @@ async fn unproven(order: &mut Order) -> Result<Fault, Fault> {
         let failed = state.challenges.iter().find_map(|challenge| challenge.error.as_ref());
         hosts.extend(failed.map(|problem| (host, problem.to_string())));
     }
-    Ok(if hosts.is_empty() {
-        Fault::Stalled("it does not say why".to_owned())
-    } else {
-        Fault::Unproven(hosts)
-    })
+    Ok(Some(hosts).filter(|hosts| !hosts.is_empty()).map(Fault::Unproven))
 }
 
 /// How an order is looked after.
