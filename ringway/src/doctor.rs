@@ -100,6 +100,9 @@ pub fn examine(settings: &Settings, connections: Option<u64>) -> Report {
         })
     }));
     findings.extend(settings.persistence.iter().flat_map(crate::doctor_disk::examine));
+    if let Some(acme) = settings.tls.as_ref().and_then(|tls| tls.acme.as_ref()) {
+        findings.extend(crate::doctor_acme::examine(acme, settings.listen.port()));
+    }
     findings.extend(crate::doctor_tuning::examine(needs.connections, &findings));
     findings.sort_by_key(|finding| finding.pain);
     Report { host, needs, findings }

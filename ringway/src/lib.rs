@@ -1,8 +1,10 @@
 //! The program: command line, configuration and start-up; the only place where tiers are put
 //! together.
 
+pub mod acme;
 pub mod command_line;
 pub mod doctor;
+mod doctor_acme;
 mod doctor_disk;
 mod doctor_memory;
 mod doctor_tuning;

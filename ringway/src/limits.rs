@@ -122,3 +122,43 @@ pub const PORT_RETRY: Duration = Duration::from_millis(20);
 pub const DISK_FREE_BYTES_MIN: u64 = 1 << 30;
 /// Segments of the journal that there should be room for: the one in use, the next, two to trim.
 pub const DISK_SEGMENTS_MIN: u64 = 4;
+
+/// Most hosts of a certificate that is fetched: Let's Encrypt takes as many.
+pub const ACME_HOSTS_MAX: usize = 100;
+/// Longest name of a host, in bytes (RFC 1035, 2.3.4, without the root), and of a part of it.
+pub const HOST_BYTES_MAX: usize = 253;
+/// Longest part of a host's name between dots, in bytes.
+pub const HOST_LABEL_BYTES_MAX: usize = 63;
+/// A certificate is renewed when one part in so many of its lifetime is left …
+pub const ACME_RENEWAL_PARTS: u64 = 3;
+/// … and earlier by up to one part in so many, by chance: nodes that began together do not stay so.
+pub const ACME_JITTER_PARTS: u64 = 20;
+/// After a certificate came, none is asked for within one part in so many of its lifetime: a clock
+/// that is wrong must not use up what an authority issues, five a week for the same hosts.
+pub const ACME_ISSUED_PARTS: u64 = 6;
+/// First wait, in seconds, after an authority refused or could not verify a host. Let's Encrypt
+/// takes five failures for a host in an hour, and the wait only grows from here.
+pub const ACME_REFUSED_SECONDS_MIN: u64 = 15 * 60;
+/// Longest wait after refusals. Let's Encrypt's shortest certificates are valid for six days, of
+/// which two are left when renewal begins.
+pub const ACME_REFUSED_SECONDS_MAX: u64 = 12 * 3600;
+/// First wait, in seconds, after an authority could not be reached.
+pub const ACME_UNREACHABLE_SECONDS_MIN: u64 = 10;
+/// Longest wait while an authority cannot be reached.
+pub const ACME_UNREACHABLE_SECONDS_MAX: u64 = 3600;
+/// Waits are longer by up to one part in so many, by chance.
+pub const ACME_WAIT_JITTER_PARTS: u64 = 4;
+/// Longest wait that an authority may ask for: Let's Encrypt's longest limit is a week.
+pub const ACME_RETRY_AFTER_SECONDS_MAX: u64 = 7 * 24 * 3600;
+/// Time between two looks at the clock, which may be set, while a certificate is not due.
+pub const ACME_LOOK_INTERVAL: Duration = Duration::from_secs(3600);
+/// An authority must answer one request within this time.
+pub const ACME_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer of an authority, in bytes: chains and directories have some KiB.
+pub const ACME_ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// Time that an authority may take to verify hosts, and again to issue the certificate.
+pub const ACME_ORDER_TIMEOUT: Duration = Duration::from_secs(90);
+/// Time of a whole attempt, with all its requests.
+pub const ACME_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// Longest text of an authority that a log repeats, in characters.
+pub const ACME_DETAIL_CHARACTERS_MAX: usize = 600;

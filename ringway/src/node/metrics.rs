@@ -24,9 +24,11 @@ use protocol::close::CloseReason;
 use protocol::proxies::ProxyFault;
 use router::engine::Counters;
 
+use super::acme_metrics::AcmeMetrics;
 use super::driver::Driver;
 use super::durable_metrics::DurableMetrics;
 use super::process_memory::ProcessMemory;
+use crate::acme::AcmeState;
 use crate::memory::MemoryState;
 
 /// What all shards have counted, by shard.
@@ -41,6 +43,8 @@ pub struct Own {
     pub durable: Option<Arc<Durable>>,
     /// How near the process is to its limit of memory.
     pub memory: Arc<MemoryState>,
+    /// How it stands with its certificate, if it fetches one.
+    pub acme: Option<Arc<AcmeState>>,
 }
 
 /// Writes everything. Reads /proc for what the whole process takes.
@@ -62,6 +66,9 @@ pub fn encode(inspected: Inspected, own: Own) -> String {
     registry.register_collector(Box::new(memory));
     if let Some(counters) = own.durable {
         registry.register_collector(Box::new(DurableMetrics { counters }));
+    }
+    if let Some(state) = own.acme {
+        registry.register_collector(Box::new(AcmeMetrics { state }));
     }
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("a String takes every write");

@@ -1,5 +1,6 @@
 //! One process: shards with their gateways and partitions, put together and started.
 
+mod acme_metrics;
 pub mod backend;
 pub mod bus;
 pub mod driver;

@@ -18,6 +18,7 @@ use hyper_util::rt::TokioExecutor;
 use protocol::time::Moment;
 use tokio::sync::{mpsc, watch};
 
+use crate::acme::causes;
 use crate::node::{ShardHandle, deliver};
 
 /// What tokens are checked by, as the settings say.
@@ -212,12 +213,6 @@ impl fmt::Display for FetchFault {
             Self::Body(causes) => write!(f, "its answer could not be read: {causes}"),
         }
     }
-}
-
-/// An error and its causes in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let rest = std::iter::successors(error.source(), |cause| cause.source());
-    rest.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 async fn fetch(endpoint: &str) -> Result<Vec<u8>, FetchFault> {

@@ -5,7 +5,7 @@ mod durable;
 mod jwks;
 mod logs;
 mod reload;
-mod tls;
+pub(crate) mod tls;
 mod tokens;
 
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shard::placement::Placement;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::acme::driver::Acme;
 use crate::limits::{KEYS_ASKED_MAX, PORT_PATIENCE, PORT_RETRY};
 use crate::memory;
 use crate::node::backend::LocalBackend;
@@ -27,7 +28,6 @@ use crate::node::http::{ClientRoutes, client_port, operator_port};
 use crate::node::metrics::Own;
 use crate::node::service::TowerService;
 use crate::node::{Node, NodeOptions, can_listen, deliver};
-use crate::secret::Secret;
 use crate::settings::{Settings, Sources};
 use reload::Reloading;
 use router::api::{ApiAccess, ApiKeys, SharedAccess};
@@ -61,8 +61,8 @@ async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
         }
     };
     wait_for_port(settings.listen).await?;
-    let ticket_secret = Secret::generated();
-    let tls = tls::config(&settings, &ticket_secret)?;
+    let (acme, parts) = tls::open(&settings)?;
+    let tls = parts.as_ref().map(tls::Parts::config).transpose()?;
     let source = tokens::key_source(&settings, verifier.clone())?;
     let options = node_options(&settings, verifier)?;
     // The last that settings can be wrong for: it writes down which channels are durable.
@@ -96,9 +96,11 @@ async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
     // Set once, here: the shards answered 503 until now.
     drop(routes.set(client_port(&backend, serves)));
     let memory = memory::watch(settings.memory, shards.clone());
+    let acme_state = acme.as_ref().map(Acme::state);
+    let tls = tls::start(parts, acme, &shards, &backend);
     if let Some(listener) = operators.listener {
         let durable = persistence.as_ref().map(persistence::Persistence::counters);
-        let own = Own { driver: options.driver, durable, memory };
+        let own = Own { driver: options.driver, durable, memory, acme: acme_state };
         let router = operator_port(&backend, own);
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
@@ -114,7 +116,7 @@ async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
         key_sources,
         access,
         persistence,
-        ticket_secret,
+        tls,
     };
     until_told_to_end(node, reloading, signals).await
 }

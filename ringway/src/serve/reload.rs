@@ -10,10 +10,10 @@ use router::api::SharedAccess;
 use tokio::sync::watch;
 
 use super::jwks::KeySource;
-use super::{tls, tokens};
+use super::tls::ServedTls;
+use super::tokens;
 use crate::node::backend::LocalBackend;
 use crate::node::{ShardHandle, deliver};
-use crate::secret::Secret;
 use crate::settings::{Settings, Sources};
 
 /// What a reload reads, and whom it tells.
@@ -28,8 +28,8 @@ pub(super) struct Reloading {
     pub(super) access: SharedAccess,
     /// What keeps the data directory, if there is one.
     pub(super) persistence: Option<Persistence>,
-    /// What tickets are made with where the settings have no secret for it.
-    pub(super) ticket_secret: Secret,
+    /// What shards speak TLS with, if they do.
+    pub(super) tls: Option<Arc<ServedTls>>,
     /// Takes new keys to who hands them out.
     pub(super) key_sources: watch::Sender<KeySource>,
 }
@@ -55,10 +55,13 @@ impl Reloading {
             // Clients know the certificate by its hash.
             loaded.settings.tls.clone_from(&self.settings.tls);
         }
-        let tls = match tls::config(&loaded.settings, &self.ticket_secret) {
-            Ok(tls) => tls,
-            Err(sentence) => return refuse(&sentence),
-        };
+        // Whether TLS is spoken at all is decided at the start.
+        let tls = self.tls.as_ref().zip(loaded.settings.tls.clone());
+        if let Some((served, settings)) = &tls
+            && let Err(sentence) = served.check(settings).await
+        {
+            return refuse(&sentence);
+        }
         for warning in &loaded.warnings {
             tracing::warn!("reload: {warning}");
         }
@@ -94,9 +97,11 @@ impl Reloading {
         self.arrivals.prepare(&config.arrivals);
         for shard in &self.shards {
             deliver(&shard.gateway, Control::Config(config.clone())).await;
-            if let Some(tls) = &tls {
-                deliver(&shard.gateway, Control::Tls(tls.clone())).await;
-            }
+        }
+        if let Some((served, settings)) = &tls
+            && let Err(sentence) = served.reload(settings).await
+        {
+            tracing::error!("reload: {sentence}; restart the server");
         }
         *self.access.write().expect("no holder panics") = super::api_access(&self.settings);
         if keys_changed {

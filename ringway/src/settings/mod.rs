@@ -11,6 +11,7 @@
 //! All problems are reported, not only the first. [`options`] is the one table that says what
 //! exists.
 
+mod autocert;
 mod building;
 mod development;
 mod difference;
@@ -260,7 +261,7 @@ fn read_file(reading: &mut Reading, path: &Path) {
 }
 
 /// The text of a file of at most [`limits::FILE_BYTES_MAX`], or why there is none.
-fn read_limited(path: &Path) -> Result<String, String> {
+pub(crate) fn read_limited(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     file.take(limits::FILE_BYTES_MAX + 1)

@@ -11,18 +11,24 @@ use base64::engine::general_purpose::STANDARD;
 use gateway::driver::tls::{Certificate, RecordLayer, TlsOptions, TlsVersion};
 use rcgen::{CertificateParams, KeyPair};
 
+use crate::acme::AcmeSettings;
 use crate::limits::{CERTIFICATE_DAYS_LEFT_MIN, DEVELOPMENT_CERTIFICATE_DAYS};
 use crate::secret::Secret;
 use crate::settings::problem::{Place, Problem};
 use crate::settings::reading::Reading;
 use crate::settings::values::Table;
-use crate::settings::{keys, read_limited};
+use crate::settings::{autocert, keys, read_limited};
 
 /// TLS on the client port (`http_server.tls`).
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
-    /// Certificates, at least one.
+    /// Are certificates of the settings shown (`http_server.tls.enabled`)? A change of it waits for
+    /// a restart.
+    pub is_enabled: bool,
+    /// Certificates of the settings; at least one, unless [`Self::acme`] brings one.
     pub certificates: Vec<Certificate>,
+    /// Where a further certificate is fetched; `None`: nowhere.
+    pub acme: Option<AcmeSettings>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
     /// Who encrypts after the handshake.
@@ -43,6 +49,7 @@ impl TlsSettings {
         let secret = self.ticket_secret.as_ref().unwrap_or(made_up_secret);
         TlsOptions {
             certificates: self.certificates.clone(),
+            challenges: Vec::new(),
             min_version: self.min_version,
             record_layer: self.record_layer,
             ticket_secret: secret.expose().as_bytes().to_vec(),
@@ -70,7 +77,9 @@ impl TlsSettings {
             Certificate::from_der(vec![certificate.der().clone()], key, unix_seconds())
                 .expect("a certificate that was just made is in order");
         Ok(Self {
+            is_enabled: true,
             certificates: vec![certificate],
+            acme: None,
             min_version: TlsVersion::default(),
             record_layer: RecordLayer::default(),
             ticket_secret: None,
@@ -98,19 +107,11 @@ struct Pair {
 /// Builds what `http_server.tls` says; `None`: there is no TLS, or something is wrong with it.
 pub(crate) fn build(reading: &mut Reading, folder: &Path) -> Option<TlsSettings> {
     let ticket_secret = keys::secret(reading, "http_server.tls.ticket_secret", folder);
-    let global = &reading.values.global;
-    if !global.flag(ENABLED) {
-        for path in [CHAIN, KEY, SNI_CHAINS, SNI_KEYS] {
-            if reading.values.global.is_given(path) {
-                let place = reading.values.global.place(path);
-                let sentence = "is not used: http_server.tls.enabled is off";
-                reading.warnings.push(Problem::new(&place, path, sentence));
-            }
-        }
+    let acme = autocert::build(reading, folder);
+    let pairs = pairs(reading, folder)?;
+    if pairs.is_empty() && acme.is_none() {
         return None;
     }
-    let mut pairs = vec![own_pair(reading, folder)?];
-    pairs.extend(sni_pairs(reading, folder)?);
     let mut contents = vec![];
     for pair in &pairs {
         contents.push((pair.chain_path, Secret::new(pair.chain.as_str())));
@@ -120,7 +121,9 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path) -> Option<TlsSettings>
     let certificates = certificates.into_iter().collect::<Option<Vec<_>>>()?;
     let global = &reading.values.global;
     Some(TlsSettings {
+        is_enabled: global.flag(ENABLED),
         certificates,
+        acme,
         min_version: match global.text("http_server.tls.min_version").as_str() {
             "1.2" => TlsVersion::V1_2,
             _ => TlsVersion::V1_3,
@@ -138,11 +141,33 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path) -> Option<TlsSettings>
 
 /// How long browsers are told to come by TLS only.
 pub(crate) fn hsts_max_age(global: &Table) -> Duration {
-    if global.flag(ENABLED) {
+    if global.flag(ENABLED) || autocert::is_enabled(global) {
         global.duration("http_server.tls.hsts_max_age")
     } else {
         Duration::ZERO
     }
+}
+
+/// The certificates that settings name; empty: TLS is off, or all of them are fetched.
+fn pairs(reading: &mut Reading, folder: &Path) -> Option<Vec<Pair>> {
+    let global = &reading.values.global;
+    if global.flag(ENABLED) {
+        let names_any = [CHAIN, KEY, SNI_CHAINS, SNI_KEYS].iter().any(|path| global.is_given(path));
+        if autocert::is_enabled(global) && !names_any {
+            return Some(Vec::new());
+        }
+        let mut pairs = vec![own_pair(reading, folder)?];
+        pairs.extend(sni_pairs(reading, folder)?);
+        return Some(pairs);
+    }
+    for path in [CHAIN, KEY, SNI_CHAINS, SNI_KEYS] {
+        if reading.values.global.is_given(path) {
+            let place = reading.values.global.place(path);
+            let sentence = "is not used: http_server.tls.enabled is off";
+            reading.warnings.push(Problem::new(&place, path, sentence));
+        }
+    }
+    Some(Vec::new())
 }
 
 fn own_pair(reading: &mut Reading, folder: &Path) -> Option<Pair> {
@@ -191,7 +216,12 @@ fn sni_pairs(reading: &mut Reading, folder: &Path) -> Option<Vec<Pair>> {
 
 /// PEM as it stands there, in base64, or in the file that is named. A value that may be a key is
 /// never repeated.
-fn pem(reading: &mut Reading, path: &'static str, said: &str, folder: &Path) -> Option<String> {
+pub(crate) fn pem(
+    reading: &mut Reading,
+    path: &'static str,
+    said: &str,
+    folder: &Path,
+) -> Option<String> {
     if said.contains(PEM_BEGIN) {
         return Some(said.to_owned());
     }
@@ -241,9 +271,10 @@ pub(crate) fn development(
     address: IpAddr,
 ) -> Option<TlsSettings> {
     let place = Place::Flag("--dev-tls");
-    if reading.values.global.flag(ENABLED) {
+    let global = &reading.values.global;
+    if global.flag(ENABLED) || autocert::is_enabled(global) {
         let sentence = "the configuration has certificates; leave the flag out, or switch \
-                        http_server.tls.enabled off";
+                        http_server.tls.enabled and http_server.tls_autocert.enabled off";
         reading.problem(&place, ENABLED, sentence);
         return configured;
     }

@@ -1,7 +1,8 @@
 //! Certificates with their keys: read once, refused with one sentence, chosen by name.
 //!
 //! A chain is PEM, its own certificate first; its names are the DNS names it was issued for. The
-//! first certificate answers a client that names no host, or one that nobody has.
+//! first certificate answers a client that names no host, or one that nobody has. A certificate
+//! authority that asks for proof (RFC 8737) is shown one of its own, and nobody else is.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -85,6 +86,7 @@ impl std::error::Error for CertificateFault {}
 pub struct Certificate {
     certified: Arc<CertifiedKey>,
     names: Vec<String>,
+    valid_from: u64,
     valid_until: u64,
 }
 
@@ -129,12 +131,18 @@ impl Certificate {
             Err(Error::InconsistentKeys(_)) => return Err(CertificateFault::Mismatch),
             Err(_) => return Err(unreadable),
         }
-        Ok(Self { certified: Arc::new(certified), names, valid_until: validity.until })
+        let Validity { from: valid_from, until: valid_until } = validity;
+        Ok(Self { certified: Arc::new(certified), names, valid_from, valid_until })
     }
 
     /// The names it was issued for, in lower case; `*.` stands for one label.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// From when on it is valid, in seconds since 1970.
+    pub fn valid_from(&self) -> u64 {
+        self.valid_from
     }
 
     /// Until when it is valid, in seconds since 1970.
@@ -146,50 +154,99 @@ impl Certificate {
 /// The key never shows.
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { names, valid_until, .. } = self;
+        let Self { names, valid_from, valid_until, .. } = self;
         f.debug_struct("Certificate")
             .field("names", names)
+            .field("valid_from", valid_from)
             .field("valid_until", valid_until)
             .finish_non_exhaustive()
     }
 }
 
+/// The proof that a certificate authority asks for by TLS-ALPN-01 (RFC 8737, 3): a certificate for
+/// one host, with the digest of the key authorization in an extension that only authorities read.
+#[derive(Clone)]
+pub struct Challenge {
+    host: String,
+    certified: Arc<CertifiedKey>,
+}
+
+impl Challenge {
+    /// The proof for `host`. What the certificate says is the caller's business: its extension is
+    /// critical and known to nobody who checks certificates.
+    ///
+    /// # Errors
+    ///
+    /// The key cannot sign.
+    pub fn new(
+        host: &str,
+        certificate: CertificateDer<'static>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Result<Self, CertificateFault> {
+        let key = any_supported_type(key).map_err(|_| CertificateFault::UnusableKey)?;
+        let certified = Arc::new(CertifiedKey::new(vec![certificate], key));
+        Ok(Self { host: host.to_ascii_lowercase(), certified })
+    }
+}
+
+/// The key never shows.
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenge").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// RFC 8737, 6.2: what a certificate authority that asks for proof speaks, and nothing beside it.
+pub(super) const ACME_ALPN: &[u8] = b"acme-tls/1";
+
 /// Which certificate answers whom.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    first: Certificate,
+    /// `None`: there is no certificate yet.
+    first: Option<Certificate>,
     by_name: HashMap<String, Certificate>,
+    challenges: HashMap<String, Challenge>,
 }
 
 impl Resolver {
     /// The first one stands in for hosts that none was issued for. Of two for one name, the
-    /// earlier one answers.
-    pub(super) fn new(certificates: &[Certificate]) -> Option<Self> {
-        let first = certificates.first()?.clone();
+    /// earlier one answers. Without any, only authorities are answered.
+    pub(super) fn new(certificates: &[Certificate], challenges: &[Challenge]) -> Self {
+        let first = certificates.first().cloned();
         let mut by_name = HashMap::new();
         for certificate in certificates {
             for name in &certificate.names {
                 by_name.entry(name.clone()).or_insert_with(|| certificate.clone());
             }
         }
-        Some(Self { first, by_name })
+        let by_host = |challenge: &Challenge| (challenge.host.clone(), challenge.clone());
+        Self { first, by_name, challenges: challenges.iter().map(by_host).collect() }
     }
 
-    fn find(&self, host: &str) -> &Certificate {
+    fn find(&self, host: &str) -> Option<&Certificate> {
         let host = host.to_ascii_lowercase();
         let named = self.by_name.get(&host).or_else(|| {
             // RFC 6125, 6.4.3: a star stands for the whole leftmost label, and for nothing else.
             let (_, domain) = host.split_once('.')?;
             self.by_name.get(&format!("*.{domain}"))
         });
-        named.unwrap_or(&self.first)
+        named.or(self.first.as_ref())
     }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let certificate = hello.server_name().map_or(&self.first, |host| self.find(host));
-        Some(certificate.certified.clone())
+        // RFC 8737, 3: such a client offers this protocol alone, and names the host.
+        let mut protocols = hello.alpn().into_iter().flatten();
+        if protocols.next() == Some(ACME_ALPN) && protocols.next().is_none() {
+            let host = hello.server_name()?.to_ascii_lowercase();
+            return Some(self.challenges.get(&host)?.certified.clone());
+        }
+        let certificate = match hello.server_name() {
+            Some(host) => self.find(host),
+            None => self.first.as_ref(),
+        };
+        Some(certificate?.certified.clone())
     }
 }
 
@@ -202,15 +259,15 @@ mod tests {
     fn a_name_finds_its_certificate_and_no_other() {
         let one = testing::certificate(&["one.example", "shared.example"]);
         let wild = testing::certificate(&["*.wild.example", "shared.example"]);
-        let resolver = Resolver::new(&[one, wild]).unwrap();
-        let first_name = |host| resolver.find(host).names()[0].clone();
+        let resolver = Resolver::new(&[one, wild], &[]);
+        let first_name = |host| resolver.find(host).unwrap().names()[0].clone();
         assert_eq!(first_name("ONE.example"), "one.example");
         assert_eq!(first_name("a.wild.example"), "*.wild.example");
         assert_eq!(first_name("shared.example"), "one.example", "the earlier one");
         for other in ["wild.example", "a.b.wild.example", "none.example", "localhost"] {
             assert_eq!(first_name(other), "one.example", "{other}");
         }
-        assert!(Resolver::new(&[]).is_none());
+        assert!(Resolver::new(&[], &[]).find("one.example").is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
 
-use super::certificates::{Certificate, Resolver};
+use super::certificates::{ACME_ALPN, Certificate, Challenge, Resolver};
 use super::hello::prefers_chacha20;
 use super::keys::Catcher;
 use super::tickets::Tickets;
@@ -37,8 +37,11 @@ pub enum RecordLayer {
 /// What an operator decides.
 #[derive(Clone)]
 pub struct TlsOptions {
-    /// Certificates, at least one; the first answers whoever names no host that has one.
+    /// Certificates; the first answers whoever names no host that has one. While there is none,
+    /// every client is refused, and counted as [`super::HandshakeEnd::NoCertificate`].
     pub certificates: Vec<Certificate>,
+    /// Proofs for certificate authorities that ask for one now, a host each.
+    pub challenges: Vec<Challenge>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
     /// Who seals and opens records.
@@ -52,8 +55,6 @@ pub struct TlsOptions {
 /// Why options make no configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsConfigFault {
-    /// There is no certificate.
-    NoCertificate,
     /// The crypto library lacks what TLS needs.
     NoCrypto,
 }
@@ -61,7 +62,6 @@ pub enum TlsConfigFault {
 impl fmt::Display for TlsConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoCertificate => "there is no certificate",
             Self::NoCrypto => "the crypto library has no suites for these versions of TLS",
         })
     }
@@ -85,7 +85,7 @@ impl TlsConfig {
     ///
     /// # Errors
     ///
-    /// There is no certificate, or no suite.
+    /// There is no suite.
     pub fn new(options: &TlsOptions) -> Result<Self, TlsConfigFault> {
         Self::with_provider(options, aws_lc_rs::default_provider())
     }
@@ -95,7 +95,7 @@ impl TlsConfig {
         mut provider: rustls::crypto::CryptoProvider,
     ) -> Result<Self, TlsConfigFault> {
         provider.cipher_suites.sort_by_key(cost);
-        let resolver = Resolver::new(&options.certificates).ok_or(TlsConfigFault::NoCertificate)?;
+        let resolver = Resolver::new(&options.certificates, &options.challenges);
         let versions: &[_] = match options.min_version {
             TlsVersion::V1_2 => &[&TLS13, &TLS12],
             TlsVersion::V1_3 => &[&TLS13],
@@ -105,6 +105,9 @@ impl TlsConfig {
             .map_err(|_| TlsConfigFault::NoCrypto)?;
         let mut server = builder.with_no_client_auth().with_cert_resolver(Arc::new(resolver));
         server.alpn_protocols = vec![ALPN.to_vec()];
+        if !options.challenges.is_empty() {
+            server.alpn_protocols.push(ACME_ALPN.to_vec());
+        }
         // Nothing is stored: tickets are the only way to resume.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.ticketer = Arc::new(Tickets::of_cluster(&options.ticket_secret));

@@ -15,6 +15,10 @@ pub enum HandshakeEnd {
     Incompatible,
     /// The client wants a protocol that is not HTTP/1.1 (RFC 7301).
     Alpn,
+    /// There is no certificate to show, or no proof that an authority asks for.
+    NoCertificate,
+    /// A certificate authority was shown the proof that it asked for (RFC 8737).
+    AcmeChallenge,
     /// What came is no TLS, or breaks its rules.
     Malformed,
     /// The client sent an alert: most often it does not trust the certificate.
@@ -31,12 +35,14 @@ pub enum HandshakeEnd {
 
 impl HandshakeEnd {
     /// Every end, in the order of the enum.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Full,
         Self::Resumed,
         Self::PlainHttp,
         Self::Incompatible,
         Self::Alpn,
+        Self::NoCertificate,
+        Self::AcmeChallenge,
         Self::Malformed,
         Self::PeerAlert,
         Self::TooLong,
@@ -53,6 +59,8 @@ impl HandshakeEnd {
             Self::PlainHttp => "plain_http",
             Self::Incompatible => "incompatible",
             Self::Alpn => "alpn",
+            Self::NoCertificate => "no_certificate",
+            Self::AcmeChallenge => "acme_challenge",
             Self::Malformed => "malformed",
             Self::PeerAlert => "peer_alert",
             Self::TooLong => "too_long",
@@ -112,6 +120,8 @@ impl From<&Error> for HandshakeEnd {
     fn from(error: &Error) -> Self {
         match error {
             Error::NoApplicationProtocol => Self::Alpn,
+            // rustls has no other word for it; a test holds it to this one.
+            Error::General(text) if text == NO_CERTIFICATE => Self::NoCertificate,
             Error::PeerIncompatible(_) => Self::Incompatible,
             Error::AlertReceived(_) => Self::PeerAlert,
             Error::InvalidMessage(_)
@@ -142,6 +152,9 @@ impl From<&Error> for RecordFault {
         }
     }
 }
+
+/// What rustls says where its resolver has nothing to show.
+const NO_CERTIFICATE: &str = "no server certificate chain resolved";
 
 /// What a shard has counted.
 #[derive(Clone, Copy, Debug, Default)]

@@ -295,6 +295,10 @@ impl Tls {
                 self.fail_handshake(index, HandshakeEnd::Unfinished)
             }
             Ok(false) => Received::Open,
+            // RFC 8737, 3: nothing but the handshake is ever exchanged.
+            Ok(true) if handshake.session.is_acme_challenge() => {
+                self.fail_handshake(index, HandshakeEnd::AcmeChallenge)
+            }
             Ok(true) => {
                 let end = self.finish_handshake(index);
                 if !is_told && end == Received::Open {

@@ -17,7 +17,7 @@ mod socket;
 mod tickets;
 mod validity;
 
-pub use certificates::{Certificate, CertificateFault};
+pub use certificates::{Certificate, CertificateFault, Challenge};
 pub use config::{RecordLayer, TlsConfig, TlsConfigFault, TlsOptions, TlsVersion};
 pub use counters::{HandshakeEnd, RecordFault, TlsCounters};
 pub(crate) use layer::{Arrival, Completed, Ending, Next, Received, Sealing, Tls};

@@ -12,6 +12,8 @@ use rustls::unbuffered::{
 };
 use rustls::{Error, HandshakeKind, ProtocolVersion, ServerConfig};
 
+use super::certificates::ACME_ALPN;
+
 /// One connection.
 pub(super) struct Session {
     connection: UnbufferedServerConnection,
@@ -172,6 +174,11 @@ impl Session {
 
     pub(super) fn was_resumed(&self) -> bool {
         self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Was the protocol agreed on that only shows a proof?
+    pub(super) fn is_acme_challenge(&self) -> bool {
+        self.connection.alpn_protocol() == Some(ACME_ALPN)
     }
 
     pub(super) fn version(&self) -> Option<ProtocolVersion> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, date_time_ymd};
+use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ED25519, date_time_ymd};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret,
@@ -17,7 +17,7 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
-use super::certificates::Certificate;
+use super::certificates::{Certificate, Challenge};
 use super::config::{RecordLayer, TlsConfig, TlsOptions, TlsVersion};
 
 /// The second of the fourteen days that certificates of tests are valid: 2026-01-02.
@@ -44,6 +44,16 @@ pub(super) fn certificate(names: &[&str]) -> Certificate {
     Certificate::from_der(vec![chain], key, NOW).unwrap()
 }
 
+/// A proof as an authority wants to see it.
+pub(super) fn challenge(host: &str) -> Challenge {
+    let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(&[7; 32])];
+    let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    Challenge::new(host, certificate.der().clone(), &key).unwrap()
+}
+
 /// Chain and key as files have them.
 pub(super) fn pem(names: &[&str]) -> (String, String) {
     let (chain, key) = make(names);
@@ -57,6 +67,7 @@ pub(super) fn pem(names: &[&str]) -> (String, String) {
 pub(super) fn options() -> TlsOptions {
     TlsOptions {
         certificates: vec![certificate(&["one.example"])],
+        challenges: Vec::new(),
         min_version: TlsVersion::V1_2,
         record_layer: RecordLayer::Own,
         ticket_secret: b"a secret of tests".to_vec(),

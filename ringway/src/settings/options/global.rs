@@ -8,6 +8,7 @@ use protocol::limits as wire;
 pub(super) const TABLES: &[&[OptionRow]] = &[
     SERVER,
     tls::TABLE,
+    tls::AUTOCERT,
     CLIENT,
     TOKEN,
     SUBSCRIPTION_TOKEN,
@@ -48,7 +49,6 @@ const fn count(path: &'static str, default: &'static str, doc: &'static str) -> 
     OptionRow::new(path, Kind::integer(0, i32::MAX as i64, ""), default, doc)
 }
 
-const AUTOCERT: &str = "certificates are not fetched; give them in `http_server.tls`";
 const HTTP3: &str = "HTTP/3 is not part of this version";
 const EXTERNAL: &str = "there is one client port; `http_server.tls` is for it";
 const INTERNAL: &str = "there is no internal port; metrics and health have `metrics.address`";
@@ -87,7 +87,6 @@ const SERVER: &[OptionRow] = &[
     .ours(),
     OptionRow::unsupported("http_server.internal_address", INTERNAL),
     OptionRow::unsupported("http_server.internal_port", INTERNAL),
-    OptionRow::unsupported("http_server.tls_autocert", AUTOCERT),
     OptionRow::unsupported("http_server.tls_external", EXTERNAL),
     OptionRow::unsupported("http_server.internal_tls", INTERNAL),
     OptionRow::unsupported("http_server.http3", HTTP3),

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     /// The path of a file that may be shown.
     File,
     Texts,
+    /// Names of hosts: a list, or one text with commas between them, as Centrifugo has it.
+    Hosts,
     Choice(&'static [&'static str]),
     /// An address to listen on; empty: every IPv4 interface.
     Address,
@@ -79,7 +81,7 @@ impl Kind {
                 Err(wrong() + "; a number alone has no unit")
             }
             (Self::Flag | Self::Integer { .. }, Value::Text(_)) => Err(wrong()),
-            (Self::Texts, Value::List(nodes)) => {
+            (Self::Texts | Self::Hosts, Value::List(nodes)) => {
                 let texts = nodes.iter().map(|node| match &node.value {
                     Value::Text(text) => Ok(text.clone()),
                     other => Err(self.wrong(&format!("{} in it", found(other, false)))),
@@ -116,6 +118,10 @@ impl Kind {
             }
             Self::Secret => Some(Typed::Secret(Secret::new(text))),
             Self::Texts => Some(Typed::Texts(text.split_whitespace().map(str::to_owned).collect())),
+            Self::Hosts => {
+                let names = text.split([',', ' ']).filter(|name| !name.is_empty());
+                Some(Typed::Texts(names.map(str::to_owned).collect()))
+            }
             Self::Choice(choices) => choices.contains(&text).then(|| Typed::Text(text.to_owned())),
             Self::Address => address(text).map(|_| Typed::Text(text.to_owned())),
             Self::SocketAddress => (text.is_empty() || socket_address(text).is_some())
@@ -146,6 +152,7 @@ impl fmt::Display for Kind {
             Self::Secret => f.write_str("text (a secret)"),
             Self::File | Self::SecretFile => f.write_str("the path of a file"),
             Self::Texts => f.write_str("a list of texts"),
+            Self::Hosts => f.write_str("a list of hosts"),
             Self::Choice(choices) => write!(f, "one of \"{}\"", choices.join("\", \"")),
             Self::Address => f.write_str("an IP address, \"localhost\" or \"\" for all interfaces"),
             Self::SocketAddress => {
@@ -260,6 +267,8 @@ mod tests {
             port.parse("0").unwrap_err(),
             "expected a whole number, 1 to 65535, found the number 0, which is too small"
         );
+        let hosts = Typed::Texts(vec!["a.example".into(), "b.example".into()]);
+        assert_eq!(Kind::Hosts.parse("a.example, b.example"), Ok(hosts));
         assert!(!Kind::Secret.accept(&Value::Integer(12_345)).unwrap_err().contains("12345"));
         let long = Kind::Flag.accept(&Value::Text("x".repeat(500))).unwrap_err();
         assert!(long.len() < 120, "{long}");

@@ -2,7 +2,7 @@
 
 use gateway::limits::TLS_HANDSHAKES_DEFAULT;
 
-use super::{Kind, OptionRow};
+use super::{Kind, OptionRow, Service};
 
 const NO_CLIENT_CERTIFICATES: &str = "clients show tokens, and no certificates";
 const OF_CLIENTS: &str = "it is for programs that connect elsewhere, and the port only listens";
@@ -88,6 +88,65 @@ pub(super) const TABLE: &[OptionRow] = &[
     OptionRow::unsupported("http_server.tls.server_ca_pem", OF_CLIENTS),
     OptionRow::unsupported("http_server.tls.server_name", OF_CLIENTS),
     OptionRow::unsupported("http_server.tls.insecure_skip_verify", OF_CLIENTS),
+];
+
+const AUTOCERT_HTTP: &str =
+    "hosts are proven on the client port (TLS-ALPN-01); let port 443 lead there";
+
+/// `http_server.tls_autocert`.
+pub(super) const AUTOCERT: &[OptionRow] = &[
+    OptionRow::new(
+        "http_server.tls_autocert.enabled",
+        Kind::Flag,
+        "false",
+        "Speak TLS on the client port with a certificate that is fetched by ACME (RFC 8555), and \
+         renewed when a third of its lifetime is left. Port 443 of every host must lead to the \
+         client port. It agrees to the terms of service of the authority.",
+    )
+    .restart(),
+    OptionRow::new(
+        "http_server.tls_autocert.host_whitelist",
+        Kind::Hosts,
+        "",
+        "Hosts that the certificate is for, 100 at most: a list, or a text with commas.",
+    )
+    .restart(),
+    OptionRow::new(
+        "http_server.tls_autocert.cache_dir",
+        Kind::Text,
+        "",
+        "Directory of the account's key and the certificate, beside the file if it is relative. \
+         Made with mode 700 if it is not there; others must not have access to it.",
+    )
+    .restart(),
+    OptionRow::new(
+        "http_server.tls_autocert.email",
+        Kind::Text,
+        "",
+        "Where the authority may write to. Empty: nowhere.",
+    )
+    .restart(),
+    OptionRow::new(
+        "http_server.tls_autocert.directory",
+        Kind::Text,
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "The authority: URL of its directory. Each has an account and a certificate of its own.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new(
+        "http_server.tls_autocert.directory_ca_pem",
+        Kind::Text,
+        "",
+        "Certificates that the directory's own is trusted by: the path of a file, PEM, or PEM in \
+         base64. Empty: the roots that browsers trust.",
+    )
+    .restart()
+    .ours(),
+    OptionRow::new("http_server.tls_autocert.server_name", Kind::Text, "", "")
+        .serving(Service::Ignored("who names no host is shown the first certificate")),
+    OptionRow::unsupported("http_server.tls_autocert.http", AUTOCERT_HTTP),
+    OptionRow::ignored("http_server.tls_autocert.http_addr", AUTOCERT_HTTP),
 ];
 
 const HANDSHAKES: &str = "4096";

@@ -404,6 +404,56 @@ fn a_client_finds_its_certificate_by_name_and_a_reload_changes_the_next_handshak
 }
 
 #[test]
+fn without_a_certificate_clients_are_refused_and_counted() {
+    for version in [&TLS12, &TLS13] {
+        let none = TlsOptions { certificates: Vec::new(), ..testing::options() };
+        let client = testing::client(default_provider().cipher_suites, &[version]);
+        let mut pair = Pair::new(config(&none), client);
+        let alert = pair.run(2048).unwrap_err();
+        assert_eq!(alert, Error::AlertReceived(AlertDescription::AccessDenied));
+        assert_eq!(count(&pair, HandshakeEnd::NoCertificate), 1);
+        assert_eq!(pair.server.end, Received::Failed);
+    }
+}
+
+#[test]
+fn an_authority_is_shown_its_proof_and_nothing_else() {
+    let challenges = vec![testing::challenge("one.example"), testing::challenge("two.example")];
+    let options = TlsOptions { challenges, ..testing::options() };
+    for version in [&TLS12, &TLS13] {
+        let mut authority = testing::client(default_provider().cipher_suites, &[version]);
+        authority.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+        let authority = Arc::new(authority);
+        for host in ["one.example", "TWO.example"] {
+            let mut pair = Pair::with(config(&options), authority.clone(), host);
+            pair.run(2048).unwrap();
+            assert!(!pair.client.is_handshaking());
+            assert_eq!(pair.client.alpn_protocol(), Some(&b"acme-tls/1"[..]));
+            let shown = pair.client.peer_certificates().unwrap()[0].clone();
+            assert!(pair.server.data.is_empty() && pair.server.secured_count == 0);
+            assert_eq!(pair.server.end, Received::Failed, "nothing follows the handshake");
+            assert_eq!(count(&pair, HandshakeEnd::AcmeChallenge), 1);
+            assert_eq!(pair.server.counters().handshakes_now, 0);
+            // RFC 8737, 3: the extension with the digest of the key authorization.
+            assert!(shown.windows(34).any(|part| part == [&[4, 32][..], &[7; 32]].concat()));
+        }
+        // Nobody asked for a proof of this host.
+        let mut pair = Pair::with(config(&options), authority.clone(), "three.example");
+        pair.run(2048).unwrap_err();
+        assert_eq!(count(&pair, HandshakeEnd::NoCertificate), 1);
+        // Nor of any host, at most times.
+        let mut pair = Pair::with(config(&testing::options()), authority, "one.example");
+        pair.run(2048).unwrap_err();
+        assert_eq!(count(&pair, HandshakeEnd::NoCertificate), 1);
+    }
+    // Who speaks something else as well gets the certificate of everybody.
+    let mut both = client();
+    both.alpn_protocols = vec![b"acme-tls/1".to_vec(), b"http/1.1".to_vec()];
+    let pair = Pair::new(config(&options), both).shaken();
+    assert_eq!(pair.client.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[test]
 fn a_reload_in_the_middle_of_a_handshake_does_not_disturb_it() {
     let own = testing::options();
     let theirs = TlsOptions { record_layer: RecordLayer::Rustls, ..own.clone() };
