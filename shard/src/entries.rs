@@ -22,7 +22,7 @@ use crate::buffers::BUFFER_GROUP;
 pub(crate) enum Operation {
     /// An accept into direct descriptors, of many clients or (with `aux` 1) of one.
     Accept = 1,
-    /// A multishot receive.
+    /// A receive: a multishot one, or one that does not wait.
     Receive,
     /// A send.
     Send,
@@ -36,6 +36,8 @@ pub(crate) enum Operation {
     Peer,
     /// A read of the bell's eventfd.
     Bell,
+    /// A poll for something to receive, or the end.
+    Watch,
 }
 
 /// The user data of one submission.
@@ -76,6 +78,7 @@ impl Tag {
             6 => Operation::Cancel,
             7 => Operation::Peer,
             8 => Operation::Bell,
+            9 => Operation::Watch,
             _ => return None,
         };
         Some(Self {
@@ -108,6 +111,24 @@ pub(crate) const ONE_CLIENT: u8 = 1;
 
 pub(crate) fn receive(tag: Tag) -> squeue::Entry {
     opcode::RecvMulti::new(types::Fixed(tag.slot.0), BUFFER_GROUP).build().user_data(tag.to_bits())
+}
+
+/// Receives what there is, and fails with EAGAIN if there is nothing.
+pub(crate) fn receive_once(tag: Tag) -> squeue::Entry {
+    // As many bytes as the buffer has.
+    let (into, bytes_max) = (core::ptr::null_mut(), 0);
+    opcode::Recv::new(types::Fixed(tag.slot.0), into, bytes_max)
+        .buf_group(BUFFER_GROUP)
+        .flags(libc::MSG_DONTWAIT)
+        .build()
+        .flags(squeue::Flags::BUFFER_SELECT)
+        .user_data(tag.to_bits())
+}
+
+/// Completes when there is something to receive, or the end of it.
+pub(crate) fn watch(tag: Tag) -> squeue::Entry {
+    let events = libc::POLLIN | libc::POLLRDHUP;
+    opcode::PollAdd::new(types::Fixed(tag.slot.0), events as u32).build().user_data(tag.to_bits())
 }
 
 /// `bytes` must stay alive and unchanged until the completion.
@@ -226,7 +247,7 @@ mod tests {
 
     #[test]
     fn tags_survive_the_kernel() {
-        for operation in 1..=8_u64 {
+        for operation in 1..=9_u64 {
             let bits = operation << 56 | 0x7f << 48 | 0xab_cdef << 24 | 0x12_3456;
             let tag = Tag::from_bits(bits).unwrap();
             assert_eq!(tag.to_bits(), bits);
@@ -235,6 +256,6 @@ mod tests {
             assert_eq!(tag.aux, 0x7f);
         }
         assert_eq!(Tag::from_bits(0), None);
-        assert_eq!(Tag::from_bits(9 << 56), None);
+        assert_eq!(Tag::from_bits(10 << 56), None);
     }
 }

@@ -11,6 +11,8 @@
 //!   been reported [`Completion::Closed`], and no operation may.
 //! * Receiving, once started, goes on until it is paused or ends; it survives a shortage of
 //!   buffers.
+//! * [`Io::receive`] and [`Io::rest`] report the same, in the same order. Which of them was called
+//!   last says whether much is expected, and with that whether work or memory is saved.
 //! * At most one send is in flight per connection. Its bytes come back with [`Completion::Sent`],
 //!   once,
 //!   whatever happens to the connection. A send may be short.
@@ -214,8 +216,13 @@ pub trait Io {
     /// Stops accepting. Clients that connected before may still be reported.
     fn stop_accepting(&mut self);
 
-    /// Starts receiving, or starts it again after [`Io::pause`].
+    /// Starts receiving, or starts it again after [`Io::pause`], from a client that is expected to
+    /// send much: with the least work for each arrival.
     fn receive(&mut self, connection: ConnectionId);
+
+    /// Starts receiving, or starts it again after [`Io::pause`], from a client that is expected to
+    /// send little: with the least memory of the kernel while nothing arrives.
+    fn rest(&mut self, connection: ConnectionId);
 
     /// Stops receiving. What is already on the way may still be reported.
     fn pause(&mut self, connection: ConnectionId);

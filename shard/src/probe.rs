@@ -67,6 +67,7 @@ pub fn probe() -> Result<(), RingRefusal> {
         (opcode::Close::CODE, "close"),
         (opcode::AsyncCancel::CODE, "cancel"),
         (opcode::Read::CODE, "read"),
+        (opcode::PollAdd::CODE, "poll"),
         (opcode::SetSockOpt::CODE, "socket command"),
     ];
     for (code, name) in needed {

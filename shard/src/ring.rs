@@ -20,6 +20,7 @@
 //! connection that is gone, and only gives its receive buffer back.
 
 mod accepting;
+mod receiving;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,15 +28,15 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use io_uring::{IoUring, cqueue, squeue, types};
+use io_uring::{IoUring, squeue, types};
 use protocol::ids::{ConnectionId, ShardId, Slot};
 
 use crate::buffers::BufferRing;
 use crate::entries::{self, Operation, PeerStorage, Tag};
-use crate::io::{Chunk, Completion, Errno, Io, ReceiveEnd, SendBuffer, Wait};
+use crate::io::{Chunk, Completion, Errno, Io, SendBuffer, Wait};
 use crate::lanes::Bell;
 use crate::limits;
-use crate::slots::{Life, Receive, SlotState, Slots};
+use crate::slots::{Life, SlotState, Slots};
 
 /// What a ring is made of.
 #[derive(Clone, Copy, Debug)]
@@ -321,30 +322,6 @@ impl Ring {
         }
     }
 
-    /// Arms parked receives again, as many as there are free buffers.
-    fn unpark(&mut self) {
-        let mut room = usize::from(self.memory.buffers.free_count());
-        while room > 0 {
-            let Some((slot, generation)) = self.parked.pop_front() else { return };
-            let Some(state) = self.slots.get(slot, generation) else { continue };
-            if state.receive != Receive::Parked {
-                continue;
-            }
-            state.receive = Receive::Idle;
-            if state.wanted && state.life == Life::Open {
-                self.arm_receive(slot, generation);
-                room -= 1;
-            }
-        }
-    }
-
-    fn arm_receive(&mut self, slot: Slot, generation: u32) {
-        let Some(state) = self.slots.get(slot, generation) else { return };
-        state.receive = Receive::Armed;
-        self.in_flight_count += 1;
-        self.push(entries::receive(Tag::new(Operation::Receive, slot, generation)));
-    }
-
     fn id(&self, slot: Slot, generation: u32) -> ConnectionId {
         let slot = Slot(self.options.first_slot + slot.0);
         ConnectionId::new(self.options.shard, self.options.ring, slot, generation)
@@ -358,6 +335,7 @@ impl Ring {
     fn dispatch(&mut self, arrived: Arrived) -> Option<Completion> {
         match arrived.tag.operation {
             Operation::Receive => self.on_receive(arrived),
+            Operation::Watch => self.on_watch(arrived),
             Operation::Send => self.on_send(arrived),
             Operation::Accept => self.on_accept(arrived),
             Operation::Peer => self.on_peer(arrived),
@@ -385,76 +363,6 @@ impl Ring {
         let Some(state) = self.slots.get(slot, generation) else { return };
         state.shutdowns_count += 1;
         self.push(entries::shutdown(Tag::new(Operation::Shutdown, slot, generation), how));
-    }
-
-    fn on_receive(&mut self, arrived: Arrived) -> Option<Completion> {
-        let Tag { slot, generation, .. } = arrived.tag;
-        let more = cqueue::more(arrived.flags);
-        let chunk = cqueue::buffer_select(arrived.flags).map(|buffer| {
-            self.memory.buffers.take();
-            let ring = self.options.ring;
-            Chunk { ring, buffer, bytes_count: arrived.result.max(0) as u32 }
-        });
-        if !more {
-            self.in_flight_count -= 1;
-        }
-        let Some(state) = self.slots.get(slot, generation) else {
-            self.counters.completions_stale += 1;
-            if let Some(chunk) = chunk {
-                self.memory.buffers.push(chunk.buffer);
-            }
-            return None;
-        };
-        if !more {
-            state.receive = Receive::Idle;
-            state.cancelling = false;
-        }
-        if state.life != Life::Open {
-            if let Some(chunk) = chunk {
-                self.memory.buffers.push(chunk.buffer);
-            }
-            self.finish_if_quiet(slot, generation);
-            return None;
-        }
-        let connection = self.id(slot, generation);
-        if arrived.result > 0 {
-            let chunk = chunk.expect("the kernel names the buffer it filled");
-            if !more {
-                self.rearm(slot, generation);
-            }
-            return Some(Completion::Received { connection, chunk });
-        }
-        if let Some(chunk) = chunk {
-            self.memory.buffers.push(chunk.buffer);
-        }
-        let end = match -arrived.result {
-            0 => ReceiveEnd::Eof,
-            libc::ENOBUFS => {
-                self.counters.receives_parked += 1;
-                self.park(slot, generation);
-                return None;
-            }
-            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
-                self.rearm(slot, generation);
-                return None;
-            }
-            errno => ReceiveEnd::Failed(Errno(errno)),
-        };
-        self.slots.get(slot, generation)?.wanted = false;
-        Some(Completion::ReceiveEnded { connection, end })
-    }
-
-    fn park(&mut self, slot: Slot, generation: u32) {
-        if let Some(state) = self.slots.get(slot, generation) {
-            state.receive = Receive::Parked;
-            self.parked.push_back((slot, generation));
-        }
-    }
-
-    fn rearm(&mut self, slot: Slot, generation: u32) {
-        if self.slots.get(slot, generation).is_some_and(|state| state.wanted) {
-            self.arm_receive(slot, generation);
-        }
     }
 
     fn on_send(&mut self, arrived: Arrived) -> Option<Completion> {
@@ -545,21 +453,15 @@ impl Io for Ring {
     }
 
     fn receive(&mut self, connection: ConnectionId) {
-        let state = self.open(connection);
-        state.wanted = true;
-        if state.receive == Receive::Idle {
-            self.arm_receive(self.place(connection), connection.generation());
-        }
+        self.begin_receiving(connection, false);
+    }
+
+    fn rest(&mut self, connection: ConnectionId) {
+        self.begin_receiving(connection, true);
     }
 
     fn pause(&mut self, connection: ConnectionId) {
-        let state = self.open(connection);
-        state.wanted = false;
-        if state.receive == Receive::Armed && !state.cancelling {
-            state.cancelling = true;
-            let (slot, generation) = (self.place(connection), connection.generation());
-            self.push(entries::cancel(Tag::new(Operation::Receive, slot, generation)));
-        }
+        self.end_receiving(connection);
     }
 
     fn send(&mut self, connection: ConnectionId, buffer: SendBuffer) {
@@ -585,7 +487,7 @@ impl Io for Ring {
         if state.is_quiet() {
             self.finish_if_quiet(self.place(connection), connection.generation());
         } else {
-            // Ends an armed receive with EOF and a waiting send with EPIPE.
+            // Ends an armed receive with EOF, a watch with a hang-up and a waiting send with EPIPE.
             self.shut_down(connection, libc::SHUT_RDWR);
         }
     }

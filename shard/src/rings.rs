@@ -178,6 +178,10 @@ impl Io for Rings {
         self.ring_of(connection).receive(connection);
     }
 
+    fn rest(&mut self, connection: ConnectionId) {
+        self.ring_of(connection).rest(connection);
+    }
+
     fn pause(&mut self, connection: ConnectionId) {
         self.ring_of(connection).pause(connection);
     }

@@ -8,7 +8,7 @@
 //! ```text
 //!         accept            close()          nothing in flight     close completes
 //!  free ─────────► open ─────────────► closing ─────────────► last ─────────────► free
-//!                   ▲ receive, pause, send                         (generation + 1)
+//!                   ▲ receive, rest, pause, send                   (generation + 1)
 //! ```
 
 use protocol::ids::{Slot, next_generation};
@@ -39,6 +39,10 @@ pub(crate) enum Receive {
     Armed,
     /// Ended for want of buffers; in the list of those to be armed again.
     Parked,
+    /// A poll is armed: something to receive is reported, and then asked for.
+    Watched,
+    /// One receive that does not wait.
+    Once,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +54,9 @@ pub(crate) struct SlotState {
     pub(crate) receive: Receive,
     /// Does the owner want to receive? An armed receive that nobody wants is being cancelled.
     pub(crate) wanted: bool,
-    /// A cancellation of the armed receive is with the kernel.
+    /// Does it expect little? Then it is watched instead.
+    pub(crate) rests: bool,
+    /// A cancellation of what is armed is with the kernel.
     pub(crate) cancelling: bool,
     /// Shutdowns with the kernel. It runs them on a worker thread, which looks the socket up by its
     /// slot: were the slot given to the next client meanwhile, that one would be shut down.
@@ -60,7 +66,8 @@ pub(crate) struct SlotState {
 impl SlotState {
     /// True if nothing but a close may still be with the kernel.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.send.is_none() && self.receive != Receive::Armed && self.shutdowns_count == 0
+        let is_receiving = !matches!(self.receive, Receive::Idle | Receive::Parked);
+        self.send.is_none() && !is_receiving && self.shutdowns_count == 0
     }
 }
 

@@ -273,6 +273,16 @@ impl<I: Io> PlantedIo<I> {
     }
 }
 
+impl<I: Io> PlantedIo<I> {
+    /// Another connection's bytes come to the next one in its place.
+    fn deliver_stale(&mut self, connection: ConnectionId) {
+        let slot = connection.slot();
+        if self.kept.get(&slot).is_some_and(|(earlier, _)| *earlier != connection) {
+            self.stale = self.kept.remove(&slot).map(|(_, bytes)| (connection, bytes));
+        }
+    }
+}
+
 impl<I: Io> Io for PlantedIo<I> {
     fn turn(&mut self, wait: Wait) -> std::io::Result<()> {
         self.inner.turn(wait)
@@ -314,11 +324,12 @@ impl<I: Io> Io for PlantedIo<I> {
 
     fn receive(&mut self, connection: ConnectionId) {
         self.inner.receive(connection);
-        let slot = connection.slot();
-        // Another connection's bytes come to the next one in its place.
-        if self.kept.get(&slot).is_some_and(|(earlier, _)| *earlier != connection) {
-            self.stale = self.kept.remove(&slot).map(|(_, bytes)| (connection, bytes));
-        }
+        self.deliver_stale(connection);
+    }
+
+    fn rest(&mut self, connection: ConnectionId) {
+        self.inner.rest(connection);
+        self.deliver_stale(connection);
     }
 
     fn pause(&mut self, connection: ConnectionId) {

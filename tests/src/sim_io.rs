@@ -437,6 +437,10 @@ impl Io for SimIo {
         state.wanted = !state.receive_ended;
     }
 
+    fn rest(&mut self, connection: ConnectionId) {
+        self.receive(connection);
+    }
+
     fn pause(&mut self, connection: ConnectionId) {
         self.open(connection).wanted = false;
         // What is already on the way may still be reported.

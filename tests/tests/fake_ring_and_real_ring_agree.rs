@@ -1,8 +1,8 @@
 //! Goal: the simulated ring behaves as the real one, so that what the simulation finds is true, and
 //! so does the portable driver, so that engines do not know which one they run on.
 //! Method: each promise of `shard::Io` is one function, generic over the ring and over how its
-//! peers are made; every function runs against `shard::Ring`, several of it
-//! (`shard::Rings`) and `shard::Portable` with TCP peers and against `SimIo`.
+//! peers are made; every function runs against `shard::Ring`, one whose connections are all at rest,
+//! several (`shard::Rings`) and `shard::Portable` with TCP peers and against `SimIo`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -63,6 +63,65 @@ impl Real for Rings {
         let table = RingOptions { connections_max: 2, ..options };
         let rings = CONNECTIONS.div_ceil(table.connections_max) as u8;
         Rings::new(table, rings, Some(listener), bell).expect("io_uring is there")
+    }
+}
+
+/// A ring whose connections are all at rest.
+struct Resting(Ring);
+
+impl Real for Resting {
+    fn make(options: RingOptions, listener: OwnedFd, bell: Bell) -> Self {
+        Self(Ring::make(options, listener, bell))
+    }
+}
+
+impl Io for Resting {
+    fn turn(&mut self, wait: Wait) -> std::io::Result<()> {
+        self.0.turn(wait)
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        self.0.next()
+    }
+
+    fn bytes(&mut self, chunk: &shard::Chunk) -> &mut [u8] {
+        self.0.bytes(chunk)
+    }
+
+    fn recycle(&mut self, chunk: shard::Chunk) {
+        self.0.recycle(chunk);
+    }
+
+    fn accept(&mut self) {
+        self.0.accept();
+    }
+
+    fn stop_accepting(&mut self) {
+        self.0.stop_accepting();
+    }
+
+    fn receive(&mut self, connection: ConnectionId) {
+        self.0.rest(connection);
+    }
+
+    fn rest(&mut self, connection: ConnectionId) {
+        self.0.rest(connection);
+    }
+
+    fn pause(&mut self, connection: ConnectionId) {
+        self.0.pause(connection);
+    }
+
+    fn send(&mut self, connection: ConnectionId, buffer: SendBuffer) {
+        self.0.send(connection, buffer);
+    }
+
+    fn shutdown_write(&mut self, connection: ConnectionId) {
+        self.0.shutdown_write(connection);
+    }
+
+    fn close(&mut self, connection: ConnectionId) {
+        self.0.close(connection);
     }
 }
 
@@ -409,6 +468,37 @@ fn a_pause_holds_bytes_back<P: Peers>(bench: &mut Bench<P>) {
     bench.until("three", |_, seen| seen.received == b"onetwothree");
 }
 
+fn who_rests_is_heard_as_who_does_not<P: Peers>(bench: &mut Bench<P>) {
+    let (peer, connection) = bench.accept();
+    let bytes = pattern(20_000);
+    for (round, piece) in bytes.chunks(97).enumerate() {
+        // From one to the other with nothing on its way, with something, and twice in a turn.
+        if round % 3 != 0 {
+            bench.peers.io().rest(connection);
+        }
+        if round % 2 == 0 {
+            bench.turn();
+        }
+        if round % 3 != 1 {
+            bench.peers.io().receive(connection);
+        }
+        bench.peers.write(peer, piece);
+        if round % 5 == 0 {
+            bench.peers.io().pause(connection);
+            bench.turn();
+        }
+        bench.turn();
+    }
+    bench.peers.io().rest(connection);
+    bench.until("all", |_, seen| seen.received.len() == bytes.len());
+    assert!(bench.seen.received == bytes, "nothing is lost, repeated or out of order");
+    bench.peers.shutdown_write(peer);
+    bench.until("the end", |_, seen| !seen.ends.is_empty());
+    assert_eq!(bench.seen.ends, [ReceiveEnd::Eof]);
+    bench.close(connection);
+    bench.until_closed(connection);
+}
+
 fn a_reset_is_a_failure<P: Peers>(bench: &mut Bench<P>) {
     let (peer, connection) = bench.accept();
     bench.peers.io().receive(connection);
@@ -652,6 +742,11 @@ macro_rules! promises {
                 super::$name(&mut super::Bench::new(super::RealPeers::<super::Rings>::new()));
             } )*
         }
+        mod real_at_rest {
+            $( #[test] fn $name() {
+                super::$name(&mut super::Bench::new(super::RealPeers::<super::Resting>::new()));
+            } )*
+        }
         mod portable {
             $( #[test] fn $name() {
                 super::$name(&mut super::Bench::new(super::RealPeers::<super::Portable>::new()));
@@ -671,6 +766,7 @@ promises! {
     a_client_is_accepted_under_its_address
     receiving_goes_on_until_the_end
     a_pause_holds_bytes_back
+    who_rests_is_heard_as_who_does_not
     a_reset_is_a_failure
     sends_arrive_whole_and_in_order
     a_close_while_sending_gives_the_bytes_back

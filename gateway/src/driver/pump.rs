@@ -343,10 +343,13 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 Action::Receive(connection) if self.parts.engine.is_open(connection) => {
                     self.parts.io.receive(connection);
                 }
+                Action::Rest(connection) if self.parts.engine.is_open(connection) => {
+                    self.parts.io.rest(connection);
+                }
                 Action::Pause(connection) if self.parts.engine.is_open(connection) => {
                     self.parts.io.pause(connection);
                 }
-                Action::Receive(_) | Action::Pause(_) => {}
+                Action::Receive(_) | Action::Rest(_) | Action::Pause(_) => {}
                 Action::ShutdownWrite(connection) => self.end_writing(connection, now),
                 Action::Cut(connection) => {
                     self.silence(connection, now);
@@ -355,7 +358,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 Action::Become { connection, .. } => {
                     if self.silence(connection, now) {
                         // What the client still sends is thrown away: its end must be seen.
-                        self.actions.push_front(Action::Receive(connection));
+                        self.actions.push_front(Action::Rest(connection));
                     }
                 }
                 Action::ToRouter(message) => self.parts.uplink.to_router(message, now),

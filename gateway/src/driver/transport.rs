@@ -153,7 +153,7 @@ impl Reader {
         *self = Self::Head(None);
         let outcome = self.read(&mut bytes, reading);
         if is_paused && !self.is_paused() {
-            reading.actions.push_back(Action::Receive(reading.connection));
+            reading.actions.push_back(Action::Rest(reading.connection));
         }
         outcome
     }

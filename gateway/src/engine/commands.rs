@@ -127,6 +127,7 @@ impl GatewayShard {
         };
         if matches!(command.kind, CommandKind::Pong) {
             session.pong_by = protocol::time::Moment::ZERO;
+            connection.activity.was_pong();
             return;
         }
         if let Some(rate) = self.config.command_rate

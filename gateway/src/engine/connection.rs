@@ -13,6 +13,7 @@ use protocol::time::Moment;
 use protocol::websocket::{FrameHead, Opcode, frame_head};
 use shard::SendBuffer;
 
+use super::activity::Activity;
 use super::fanout::Share;
 use super::ledger::{Charged, MemoryBytes, MemoryKind, counted_bytes};
 use super::outbox::{Outbox, Pushed, SpareBuffers};
@@ -43,6 +44,7 @@ pub(crate) struct Connection {
     beside_bytes: u32,
     pub(crate) phase: Phase,
     pub(crate) format: Option<Format>,
+    pub(crate) activity: Activity,
     is_dirty: bool,
     /// Publications were left out for want of room (`slow_consumer = drop`).
     pub(crate) has_gap: bool,

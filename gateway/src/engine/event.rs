@@ -171,8 +171,10 @@ pub enum Event<'a> {
 pub enum Action {
     /// A header of the PROXY protocol comes first, before TLS and HTTP.
     AwaitProxyHeader(ConnectionId),
-    /// Start receiving, or go on.
+    /// Start receiving, or go on, from a client that is expected to send much.
     Receive(ConnectionId),
+    /// Start receiving, or go on, from a client that is expected to send little.
+    Rest(ConnectionId),
     /// Stop receiving for now.
     Pause(ConnectionId),
     /// Tell the peer that nothing more will be sent.

@@ -1,6 +1,7 @@
 //! What a gateway shard decides. No socket, clock, lock, thread or `async`.
 
 mod access;
+mod activity;
 mod admission;
 mod claims;
 mod commands;

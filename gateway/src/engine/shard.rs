@@ -123,7 +123,7 @@ impl GatewayShard {
                 self.connections.open(connection, peer, deadline);
                 self.timers.set(slot_of(connection), deadline);
                 self.await_proxy_header(connection, peer);
-                self.actions.push_back(Action::Receive(connection));
+                self.actions.push_back(Action::Rest(connection));
                 // It was on its way when accepting stopped.
                 if let Some(drain) = &mut self.drain {
                     drain.push(connection);

@@ -480,6 +480,9 @@ impl GatewayShard {
                 session.pong_by = now.moment + pong_timeout;
             }
             let Some(connection) = self.connections.find(id) else { return };
+            if connection.activity.pinged() {
+                self.actions.push_back(Action::Rest(id));
+            }
             let format = connection.format.unwrap_or(Format::Json);
             self.scratch.clear();
             wire::encode_ping(format, &mut self.scratch);

@@ -33,6 +33,8 @@ pub struct Bench {
     pub to_router: VecDeque<ToRouter>,
     pub to_peers: VecDeque<(ShardId, ToPeer)>,
     pub cut: Vec<ConnectionId>,
+    /// What was wanted done about receiving.
+    pub receiving: Vec<Action>,
     /// Connections of which a header of a proxy is awaited.
     pub unnamed: Vec<ConnectionId>,
     /// Sends that the kernel has not completed.
@@ -85,6 +87,7 @@ impl Bench {
             to_router: VecDeque::new(),
             to_peers: VecDeque::new(),
             cut: Vec::new(),
+            receiving: Vec::new(),
             unnamed: Vec::new(),
             in_flight: BTreeMap::new(),
             stalled: Vec::new(),
@@ -157,9 +160,8 @@ impl Bench {
                 }
                 self.shard.handle(Event::Closed { connection }, self.now);
             }
-            Action::Receive(_)
-            | Action::Pause(_)
-            | Action::Note(_)
+            Action::Receive(_) | Action::Rest(_) | Action::Pause(_) => self.receiving.push(action),
+            Action::Note(_)
             | Action::ShutdownWrite(_)
             | Action::Become { .. }
             | Action::LoadKeys { .. } => {}

@@ -174,6 +174,11 @@ impl Io for Portable {
         }
     }
 
+    /// As [`Io::receive`]: readiness is what epoll watches anyway.
+    fn rest(&mut self, connection: ConnectionId) {
+        self.receive(connection);
+    }
+
     fn pause(&mut self, connection: ConnectionId) {
         self.state.table.open(connection).wanted = false;
     }
