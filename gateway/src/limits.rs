@@ -38,8 +38,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// A begun message must be complete within this time.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A send that makes no progress for this long closes the connection as slow.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A send that makes no progress for this long closes the connection as slow, so that who takes
+/// nothing is gone within 10 s.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(9);
 /// After a close frame or the last response, the peer has this long to close its side.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The body of a request must be complete within this time of its head.

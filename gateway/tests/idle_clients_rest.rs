@@ -5,7 +5,7 @@
 mod support;
 
 use gateway::config::GatewayConfig;
-use gateway::engine::Action;
+use gateway::engine::{Action, Event};
 use gateway::limits::{COOL_ARRIVALS, HOT_ARRIVALS};
 use protocol::ids::ConnectionId;
 use support::Bench;
@@ -71,6 +71,7 @@ fn who_sends_much_is_hot_until_a_quiet_time_between_two_pings() {
     assert!(wanted(&mut bench).is_empty());
     talk(&mut bench, client, 1);
     assert_eq!(wanted(&mut bench), ["receive"]);
+    assert_eq!(bench.shard.counters().connections_hot, 1);
     talk(&mut bench, client, 3 * HOT_ARRIVALS);
     assert!(wanted(&mut bench).is_empty(), "once");
     ping(&mut bench, client);
@@ -81,10 +82,13 @@ fn who_sends_much_is_hot_until_a_quiet_time_between_two_pings() {
     talk(&mut bench, client, COOL_ARRIVALS);
     ping(&mut bench, client);
     assert_eq!(wanted(&mut bench), ["rest"]);
+    assert_eq!(bench.shard.counters().connections_hot, 0);
     ping(&mut bench, client);
     assert!(wanted(&mut bench).is_empty(), "once");
     talk(&mut bench, client, HOT_ARRIVALS + 1);
     assert_eq!(wanted(&mut bench), ["receive"], "and back");
+    bench.tell(Event::ReceiveEnded { connection: client, has_failed: true });
+    assert_eq!(bench.shard.counters().connections_hot, 0, "who is gone is not counted");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::limits::{COOL_ARRIVALS, HOT_ARRIVALS};
 pub(crate) struct Activity {
     /// Pieces received since the last ping, up to what makes it hot.
     arrivals: u8,
-    is_hot: bool,
+    pub(crate) is_hot: bool,
 }
 
 impl Activity {
@@ -39,7 +39,7 @@ impl Activity {
     }
 
     /// A ping is sent. True if the client is at rest from now on.
-    pub(crate) fn pinged(&mut self) -> bool {
+    fn pinged(&mut self) -> bool {
         let turns_cool = self.is_hot && self.arrivals <= COOL_ARRIVALS;
         self.is_hot &= !turns_cool;
         self.arrivals = 0;
@@ -52,7 +52,17 @@ impl GatewayShard {
     pub fn arrived(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         if !connection.phase.speaks_http() && connection.activity.arrived() {
+            self.connections.hot_count += 1;
             self.actions.push_back(Action::Receive(id));
+        }
+    }
+
+    /// A ping is sent.
+    pub(crate) fn pinged(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.activity.pinged() {
+            self.connections.hot_count -= 1;
+            self.actions.push_back(Action::Rest(id));
         }
     }
 }

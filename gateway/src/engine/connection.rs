@@ -76,6 +76,8 @@ pub(crate) struct Connections {
     pub(crate) open_count: u32,
     /// Of those, the ones that became WebSockets.
     pub(crate) upgraded_count: u32,
+    /// Those that are expected to send much.
+    pub(crate) hot_count: u32,
     /// What all outboxes take.
     outboxes: Weight<u64>,
     /// What all sessions are charged for memory.
@@ -260,10 +262,12 @@ impl Connections {
         if let Some(connection) = self.find(id) {
             let weight = connection.weight();
             let (is_dirty, was_upgraded) = (connection.is_dirty, connection.is_upgraded);
+            let was_hot = connection.activity.is_hot;
             debug_assert!(connection.session.is_none(), "a session ends before its connection");
             *connection = Connection { is_dirty, ..Connection::default() };
             self.open_count -= 1;
             self.upgraded_count -= u32::from(was_upgraded);
+            self.hot_count -= u32::from(was_hot);
             self.weigh(slot_of(id), weight);
         }
     }

@@ -152,6 +152,8 @@ pub struct GatewayCounters {
     pub subscribes_refused: [u64; SubscribeRefusal::ALL.len()],
     /// Connections now.
     pub connections: u64,
+    /// Of those, the ones that are expected to send much, now.
+    pub connections_hot: u64,
     /// Sessions now.
     pub sessions_now: u64,
     /// Channels with a subscription here, now.
@@ -188,6 +190,7 @@ impl Default for GatewayCounters {
             drops: Drops::default(),
             subscribes_refused: [0; SubscribeRefusal::ALL.len()],
             connections: 0,
+            connections_hot: 0,
             sessions_now: 0,
             channels: 0,
             subscriptions: 0,

@@ -295,6 +295,7 @@ impl GatewayShard {
         counters.deliveries = self.channels.deliveries;
         counters.drops = self.channels.drops;
         counters.connections = u64::from(self.connections.open_count);
+        counters.connections_hot = u64::from(self.connections.hot_count);
         counters.sessions_now = self.sessions_now;
         counters.channels = self.channels.len() as u64;
         counters.subscriptions = self.channels.subscriptions_count;

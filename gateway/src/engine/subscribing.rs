@@ -479,10 +479,8 @@ impl GatewayShard {
             if !pong_timeout.is_zero() {
                 session.pong_by = now.moment + pong_timeout;
             }
+            self.pinged(id);
             let Some(connection) = self.connections.find(id) else { return };
-            if connection.activity.pinged() {
-                self.actions.push_back(Action::Rest(id));
-            }
             let format = connection.format.unwrap_or(Format::Json);
             self.scratch.clear();
             wire::encode_ping(format, &mut self.scratch);

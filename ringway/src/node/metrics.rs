@@ -50,6 +50,7 @@ pub struct Own {
 /// Writes everything. Reads /proc for what the whole process takes.
 pub fn encode(inspected: Inspected, own: Own) -> String {
     let connections = inspected.iter().map(|(_, one, _)| one.engine.connections).sum();
+    let hot = inspected.iter().map(|(_, one, _)| one.engine.connections_hot).sum();
     let mut registry = Registry::with_prefix("ringway");
     let name = Info::new([("driver", own.driver.to_string())]);
     registry.register("io", "What drives sockets", name);
@@ -62,7 +63,7 @@ pub fn encode(inspected: Inspected, own: Own) -> String {
         registry.register(name, help, ConstGauge::new(value));
     }
     registry.register_collector(Box::new(Shards { inspected }));
-    let memory = ProcessMemory::read(own.driver, connections);
+    let memory = ProcessMemory::read(own.driver, connections, hot);
     registry.register_collector(Box::new(memory));
     if let Some(counters) = own.durable {
         registry.register_collector(Box::new(DurableMetrics { counters }));
@@ -114,6 +115,9 @@ const COUNTERS: &[(&str, &str, Read)] = &[
 
 const GAUGES: &[(&str, &str, Read)] = &[
     ("connections", "Connections", |one| one.engine.connections),
+    ("connections_hot", "Connections that sent much since their last ping", |one| {
+        one.engine.connections_hot
+    }),
     ("sessions", "Sessions", |one| one.engine.sessions_now),
     ("subscribed_channels", "Channels with a subscription", |one| one.engine.channels),
     ("subscriptions", "Subscriptions", |one| one.engine.subscriptions),

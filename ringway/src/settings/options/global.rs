@@ -370,7 +370,7 @@ const TRANSPORTS: &[OptionRow] = &[
     OptionRow::ignored("websocket.read_buffer_size", RING),
     OptionRow::ignored("websocket.use_write_buffer_pool", RING),
     OptionRow::ignored("websocket.write_buffer_size", RING),
-    OptionRow::ignored("websocket.write_timeout", "a send that stalls for 10 s is closed as slow"),
+    OptionRow::ignored("websocket.write_timeout", "a send that stalls for 9 s is closed as slow"),
     OptionRow::unsupported("http_stream", STREAMS),
     OptionRow::unsupported("sse", STREAMS),
     OptionRow::unsupported("emulation", STREAMS),
