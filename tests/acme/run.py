@@ -333,6 +333,29 @@ def beside_a_static_certificate(row):
         client.close()
 
 
+def from_a_static_certificate(row):
+    """Who moves to fetched certificates by a reload keeps the other one until the restart."""
+    row.start()
+    chain, key = make(row.folder, "static", "static.example")
+    settings = row.settings()
+    fetched = settings["http_server"].pop("tls_autocert")
+    settings["http_server"]["tls"] = {"enabled": True, "cert_pem": str(chain), "key_pem": str(key)}
+    with Node("echo.json", settings, port=row.pebble.tls_port) as node:
+        echo(node.port, context(chain), "static.example")[0].close()
+        path = pathlib.Path(node.folder.name) / "config.json"
+        config = json.loads(path.read_text())
+        config["http_server"]["tls"] = {"enabled": True}
+        config["http_server"]["tls_autocert"] = fetched
+        path.write_text(json.dumps(config))
+        for times in (1, 2):
+            node.reload()
+            if times == 1:
+                node.wait("every shard has the new settings")
+            else:
+                node.wait("nothing has changed")
+            echo(node.port, context(chain), "static.example")[0].close()
+
+
 def told(row, changes, command="check-config"):
     """What the binary says to a configuration: its exit code and its lines."""
     settings = row.settings(**changes)
@@ -421,7 +444,8 @@ def what_doctor_and_check_config_see(row):
 
 ROWS = [first_certificate, restart_takes_it_up, renewal_in_place, nobody_answers_at_first,
         what_there_is_is_served, a_known_host_needs_no_proof, refused_host, unproven_host,
-        beside_a_static_certificate, refusals, what_is_kept_and_cannot_be_used,
+        beside_a_static_certificate, from_a_static_certificate, refusals,
+        what_is_kept_and_cannot_be_used,
         what_doctor_and_check_config_see]
 SECONDS = {renewal_in_place: SHORT_SECONDS}
 

@@ -84,7 +84,7 @@ impl Folder {
             kept.account = Some(Secret::new(text));
         }
         if let Some(text) = self.file(CERTIFICATE)? {
-            match Certificate::from_pem(&text, &text, now) {
+            match certificate(&text, &text, now) {
                 Ok(certificate) => kept.certificate = Some(certificate),
                 Err(CertificateFault::Expired(at)) => kept.expired_at = Some(at),
                 Err(fault) => return Err(self.fault(CERTIFICATE, &fault.to_string())),
@@ -101,7 +101,7 @@ impl Folder {
     /// It cannot be made or written.
     pub(crate) fn make(&self) -> Result<(), FolderFault> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.place);
-        let tried = made.and_then(|()| self.replace(TRIED, b""));
+        let tried = made.and_then(|()| self.replace(TRIED, &[b'\n'; TRIED_BYTES]));
         let tried = tried.and_then(|()| fs::remove_file(self.place.join(TRIED)));
         tried.map_err(|error| FolderFault {
             path: self.place.clone(),
@@ -181,6 +181,29 @@ impl Folder {
     }
 }
 
+/// A certificate from PEM. One that is not valid yet by this host's clock is one: its authority had
+/// another time when it issued it, and clients go by their own.
+///
+/// # Errors
+///
+/// As [`Certificate::from_pem`] says.
+pub(crate) fn certificate(
+    chain: &str,
+    key: &str,
+    now: u64,
+) -> Result<Certificate, CertificateFault> {
+    match Certificate::from_pem(chain, key, now) {
+        Err(CertificateFault::NotYetValid(from)) => {
+            tracing::warn!(
+                "certificates: by this host's clock one begins only in {} seconds; set the clock",
+                from.saturating_sub(now)
+            );
+            Certificate::from_pem(chain, key, from)
+        }
+        other => other,
+    }
+}
+
 /// A certificate that is there, as the engine sees it.
 pub(crate) fn held(certificate: &Certificate, hosts: &[String]) -> Held {
     Held {
@@ -244,6 +267,8 @@ const ACCOUNT: &str = "account.json";
 const CERTIFICATE: &str = "certificate.pem";
 const RETRY_AT: &str = "retry_at";
 const TRIED: &str = "tried";
+/// About what an account or a certificate takes.
+const TRIED_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -97,10 +97,16 @@ impl ServedTls {
     pub(super) async fn reload(&self, settings: &TlsSettings) -> Result<(), String> {
         self.change(|parts| {
             let mut settings = settings.clone();
-            if settings.is_enabled != parts.settings.is_enabled {
-                // It waits for a restart, and its certificates with it.
-                settings.is_enabled = parts.settings.is_enabled;
-                settings.certificates.clone_from(&parts.settings.certificates);
+            let before = &parts.settings;
+            let waits = settings.is_enabled != before.is_enabled
+                || settings.acme.is_some() != before.acme.is_some();
+            let has_none = settings.certificates.is_empty() && parts.fetched.is_none();
+            if waits || has_none {
+                // It waits for a restart, and its certificates with it, or nobody would be served
+                // until there is one.
+                settings.is_enabled = before.is_enabled;
+                settings.acme.clone_from(&before.acme);
+                settings.certificates.clone_from(&before.certificates);
             }
             parts.settings = settings;
         })

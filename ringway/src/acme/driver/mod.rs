@@ -13,9 +13,9 @@ pub(crate) use client::certificates;
 use order::{Fault, Issued};
 
 use super::engine::Schedule;
-use super::folder::{Folder, FolderFault, Kept, held, missing};
+use super::folder::{Folder, FolderFault, Kept, certificate, held, missing};
 use super::{AcmeSettings, AcmeState};
-use crate::limits::{ACME_ATTEMPT_TIMEOUT, ACME_LOOK_INTERVAL};
+use crate::limits::{ACME_ATTEMPT_TIMEOUT, ACME_LOOK_INTERVAL, ACME_REFUSED_SECONDS_MIN};
 use crate::secret::Secret;
 use crate::serve::tls::ServedTls;
 
@@ -40,7 +40,15 @@ impl Acme {
         let folder = Folder::of(&settings);
         let now = unix_seconds();
         let Kept { account, certificate, expired_at, retry_at } = folder.read(now)?;
-        folder.make()?;
+        match (folder.make(), &certificate) {
+            (Ok(()), _) => {}
+            // Clients are served with it, and by the next renewal there is time to mend the folder.
+            (Err(fault), Some(_)) => tracing::warn!(
+                "certificates: http_server.tls_autocert.cache_dir: {fault}; until then none is \
+                 renewed"
+            ),
+            (Err(fault), None) => return Err(fault),
+        }
         let there = certificate.as_ref().map(|certificate| held(certificate, &settings.hosts));
         let schedule = Schedule::new(there, retry_at, now, luck());
         let state = Arc::new(AcmeState::default());
@@ -94,8 +102,14 @@ impl Acme {
                 self.folder.retry_at_path().display()
             );
         }
+        let mut seen = unix_seconds();
         loop {
-            let (now, due_at) = (unix_seconds(), self.schedule.due_at());
+            let now = unix_seconds();
+            if now < seen {
+                self.schedule.set_back(seen - now);
+            }
+            seen = now;
+            let due_at = self.schedule.due_at();
             self.state.waits_until(due_at);
             if due_at > now {
                 // The clock may be set meanwhile, and the host may sleep.
@@ -104,7 +118,7 @@ impl Acme {
                 continue;
             }
             match tokio::time::timeout(ACME_ATTEMPT_TIMEOUT, self.attempt(&served)).await {
-                Ok(Ok(certificate)) => self.issued(certificate, &served).await,
+                Ok(Ok((certificate, is_kept))) => self.issued(certificate, is_kept, &served).await,
                 Ok(Err(fault)) => self.failed(&fault),
                 Err(_) => {
                     // It ended wherever it was, perhaps with proofs that nobody asks for any more.
@@ -112,11 +126,13 @@ impl Acme {
                     self.failed(&Fault::Stalled("it took too long".to_owned()));
                 }
             }
+            seen = unix_seconds();
         }
     }
 
-    /// One attempt. What comes of it is kept before anybody is shown it.
-    async fn attempt(&mut self, served: &ServedTls) -> Result<Certificate, Fault> {
+    /// One attempt. What comes of it is kept before anybody is shown it; `false`: the disk did not
+    /// take it.
+    async fn attempt(&mut self, served: &ServedTls) -> Result<(Certificate, bool), Fault> {
         let hosts = &self.settings.hosts;
         tracing::info!("certificates: asking for one for {}", hosts.join(", "));
         self.http.take_retry_after();
@@ -124,29 +140,34 @@ impl Acme {
         self.folder.make().map_err(|fault| Fault::Ours(fault.to_string()))?;
         let account =
             order::account(&self.settings, &self.folder, &mut self.account, &self.http).await?;
+        // Of a process that is killed from here on, the next one knows.
+        self.keep_retry_at(Some(unix_seconds() + ACME_REFUSED_SECONDS_MIN));
         let Issued { chain, key } = order::order(&account, hosts, served).await?;
-        let certificate = Certificate::from_pem(&chain, key.expose(), unix_seconds())
+        let certificate = certificate(&chain, key.expose(), unix_seconds())
             .map_err(|fault| Fault::Stalled(format!("what it issued {fault}")))?;
         let missing: Vec<_> = missing(&certificate, hosts).map(String::as_str).collect();
         if !missing.is_empty() {
             let sentence = format!("what it issued is not for {}", missing.join(", "));
             return Err(Fault::Stalled(sentence));
         }
-        if let Err(error) = self.folder.keep_certificate(&chain, &key) {
+        let kept = self.folder.keep_certificate(&chain, &key);
+        if let Err(error) = &kept {
             tracing::error!(
                 "certificates: the new one is served, and is not kept for the next start: {error}; \
                  free the disk of http_server.tls_autocert.cache_dir; a restart asks for another"
             );
         }
-        Ok(certificate)
+        Ok((certificate, kept.is_ok()))
     }
 
-    async fn issued(&mut self, certificate: Certificate, served: &ServedTls) {
+    async fn issued(&mut self, certificate: Certificate, is_kept: bool, served: &ServedTls) {
         let now = unix_seconds();
         self.schedule.issued(held(&certificate, &self.settings.hosts), now, luck());
         self.state.held(certificate.valid_until());
         self.state.ended(Ok(()));
-        self.keep_retry_at(None);
+        if is_kept {
+            self.keep_retry_at(None);
+        }
         let left = span(certificate.valid_until().saturating_sub(now));
         let renewed = span(self.schedule.due_at().saturating_sub(now));
         match served.take(certificate.clone()).await {

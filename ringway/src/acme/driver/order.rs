@@ -55,6 +55,19 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Of an attempt whose proofs were asked for: whatever ended it, the authority has counted it.
+    fn counted(self) -> Self {
+        match self {
+            Self::Unreachable(why) => Self::Stalled(why),
+            Self::Refused(problem) if problem.status.is_some_and(|status| status >= 500) => {
+                Self::Stalled(problem.to_string())
+            }
+            other => other,
+        }
+    }
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match error {
@@ -111,8 +124,8 @@ fn fix_of(problem: &Problem) -> &'static str {
         "dns" => "the host's name must resolve to this server",
         "invalidContact" | "unsupportedContact" => "mend http_server.tls_autocert.email",
         "accountDoesNotExist" | "unauthorized" => {
-            "if it does not know the account any more, remove account.json from \
-             http_server.tls_autocert.cache_dir, and another is made"
+            "if it does not know the account any more, remove account.json and retry_at from its \
+             folder in http_server.tls_autocert.cache_dir and restart: another is made"
         }
         "externalAccountRequired" => "accounts that are bound to others are not served",
         "serverInternal" => "nothing is wrong here",
@@ -139,6 +152,9 @@ pub(super) async fn account(
     let builder = Account::builder_with_http(Box::new(http.clone()));
     if let Some(text) = kept {
         let path = folder.account_path();
+        if !path.exists() {
+            keep(folder, text)?;
+        }
         let credentials = serde_json::from_str(text.expose())
             .map_err(|_| Fault::Ours(format!("{} holds no account; remove it", path.display())))?;
         return Ok(builder.from_credentials(credentials).await?);
@@ -152,13 +168,17 @@ pub(super) async fn account(
     };
     let (account, credentials) = builder.create(&wanted, settings.directory.clone(), None).await?;
     let text = serde_json::to_string(&credentials).map(Secret::new).map_err(Error::Json)?;
-    folder.keep_account(&text).map_err(|error| {
+    // Authorities count accounts: one that the disk does not take is not made again.
+    keep(folder, kept.insert(text))?;
+    tracing::info!("certificates: there is an account now, and it is kept");
+    Ok(account)
+}
+
+fn keep(folder: &Folder, account: &Secret) -> Result<(), Fault> {
+    folder.keep_account(account).map_err(|error| {
         let path = folder.account_path();
         Fault::Ours(format!("{} cannot be written: {error}; free the disk", path.display()))
-    })?;
-    tracing::info!("certificates: there is an account now, and it is kept");
-    *kept = Some(text);
-    Ok(account)
+    })
 }
 
 /// A certificate for all hosts. Proofs are shown for as long as it takes.
@@ -173,7 +193,7 @@ pub(super) async fn order(
     let has_proofs = !proofs.is_empty();
     let proven = async {
         served.show(proofs).await.map_err(Fault::Ours)?;
-        prove(&mut order).await
+        prove(&mut order).await.map_err(Fault::counted)
     };
     let proven = proven.await;
     if has_proofs {
@@ -181,9 +201,12 @@ pub(super) async fn order(
         let _ = served.show(Vec::new()).await;
     }
     proven?;
-    let key = Secret::new(order.finalize().await?);
-    let chain = order.poll_certificate(&PATIENCE).await?;
-    Ok(Issued { chain, key })
+    let issued = async {
+        let key = Secret::new(order.finalize().await?);
+        let chain = order.poll_certificate(&PATIENCE).await?;
+        Ok(Issued { chain, key })
+    };
+    issued.await.map_err(|error: Error| Fault::from(error).counted())
 }
 
 /// What the authority wants to see of hosts that it has not verified yet.
@@ -280,6 +303,8 @@ mod tests {
         assert_eq!(problem("serverInternal", 500).kind(), Failure::Unreachable);
         assert_eq!(Fault::from(Error::Timeout(None)).kind(), Failure::Refused);
         assert_eq!(Fault::from(Error::Str("nonce")).kind(), Failure::Unreachable);
+        assert_eq!(Fault::from(Error::Str("nonce")).counted().kind(), Failure::Refused);
+        assert_eq!(problem("serverInternal", 500).counted().kind(), Failure::Refused);
         assert_eq!(Fault::NoChallenge("one.example".to_owned()).kind(), Failure::Refused);
     }
 

@@ -96,6 +96,11 @@ impl Schedule {
         Wait { retry_at: self.retry_at, kept }
     }
 
+    /// The clock was set back by so many seconds: what is waited for is as far away as before.
+    pub(crate) fn set_back(&mut self, seconds: u64) {
+        self.retry_at = self.retry_at.saturating_sub(seconds);
+    }
+
     fn renewal_at(&self) -> u64 {
         let Some(held) = self.held.filter(|held| held.is_complete) else { return 0 };
         let lifetime = held.valid_until.saturating_sub(held.valid_from);
@@ -212,6 +217,16 @@ mod tests {
         assert_eq!(schedule.due_at(), late + 15 * DAY);
         schedule.issued(Held { is_complete: false, ..held(NOW, NOW + 90 * DAY) }, NOW, 0);
         assert_eq!(schedule.due_at(), NOW + 15 * DAY);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_waiting() {
+        let (ahead, mut schedule) = (NOW + 400 * DAY, Schedule::new(None, None, NOW, 0));
+        schedule.failed(Failure::Unreachable, None, ahead, 0);
+        schedule.set_back(ahead - NOW);
+        assert_eq!(schedule.due_at(), NOW + 10);
+        schedule.set_back(u64::MAX);
+        assert_eq!(schedule.due_at(), 0);
     }
 
     #[test]

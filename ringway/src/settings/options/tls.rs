@@ -123,7 +123,7 @@ pub(super) const AUTOCERT: &[OptionRow] = &[
         "http_server.tls_autocert.email",
         Kind::Text,
         "",
-        "Where the authority may write to. Empty: nowhere.",
+        "Where the authority may write to, from when the account is made. Empty: nowhere.",
     )
     .restart(),
     OptionRow::new(
