@@ -13,7 +13,9 @@ use crate::engine::Event;
 
 impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
     pub(super) fn received(&mut self, connection: ConnectionId, chunk: Chunk, now: Now) {
-        self.parts.engine.arrived(connection);
+        if self.parts.engine.arrived(connection) {
+            self.act(now);
+        }
         let header_bytes = match self.proxied.is_empty() {
             true => 0,
             false => self.receive_proxy_header(connection, &chunk, now),

@@ -7,12 +7,13 @@
 //!     └────────── at a ping, at most COOL_ARRIVALS before it: rest ◄─┘
 //! ```
 //!
-//! Pongs do not count, and requests neither: who waits for an answer may be paused, and is not to be
-//! heard before. Where no pings are sent, who became hot stays so.
+//! Pongs do not count, and requests only while a body comes: who waits for an answer may be paused,
+//! and is not to be heard before. Where no pings are sent, who became hot stays so.
 
 use protocol::ids::ConnectionId;
 
 use super::event::Action;
+use super::phase::Phase;
 use super::shard::GatewayShard;
 use crate::limits::{COOL_ARRIVALS, HOT_ARRIVALS};
 
@@ -48,13 +49,17 @@ impl Activity {
 }
 
 impl GatewayShard {
-    /// A piece was received, of whatever. To be told before what is in it.
-    pub fn arrived(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.find(id) else { return };
-        if !connection.phase.speaks_http() && connection.activity.arrived() {
-            self.connections.hot_count += 1;
-            self.actions.push_back(Action::Receive(id));
+    /// A piece was received, of whatever. To be told before what is in it. True if that is an action,
+    /// to be done before that piece is read, which may lead to a pause.
+    pub fn arrived(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.find(id) else { return false };
+        let may_be_paused = connection.phase.speaks_http() && connection.phase != Phase::Collecting;
+        if may_be_paused || !connection.activity.arrived() {
+            return false;
         }
+        self.connections.hot_count += 1;
+        self.actions.push_back(Action::Receive(id));
+        true
     }
 
     /// A ping is sent.

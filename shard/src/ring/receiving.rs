@@ -101,13 +101,18 @@ impl Ring {
         if state.life != Life::Open {
             self.finish_if_quiet(slot, generation);
         } else if state.wanted && state.rests && !was_cancelled {
-            state.receive = Receive::Once;
-            self.in_flight_count += 1;
-            self.push(entries::receive_once(Tag::new(Operation::Receive, slot, generation)));
+            self.ask_once(slot, generation);
         } else {
             self.arm(slot, generation);
         }
         None
+    }
+
+    fn ask_once(&mut self, slot: Slot, generation: u32) {
+        let Some(state) = self.slots.get(slot, generation) else { return };
+        state.receive = Receive::Once;
+        self.in_flight_count += 1;
+        self.push(entries::receive_once(Tag::new(Operation::Receive, slot, generation)));
     }
 
     pub(super) fn on_receive(&mut self, arrived: Arrived) -> Option<Completion> {
@@ -128,10 +133,12 @@ impl Ring {
             }
             return None;
         };
+        let was_once = state.receive == Receive::Once;
         if !more {
             state.receive = Receive::Idle;
             state.cancelling = false;
         }
+        let goes_on = state.wanted && state.rests && was_once;
         if state.life != Life::Open {
             if let Some(chunk) = chunk {
                 self.memory.buffers.push(chunk.buffer);
@@ -142,7 +149,10 @@ impl Ring {
         let connection = self.id(slot, generation);
         if arrived.result > 0 {
             let chunk = chunk.expect("the kernel names the buffer it filled");
-            if !more {
+            if goes_on && chunk.bytes_count == self.options.buffer_bytes {
+                // There is most likely more.
+                self.ask_once(slot, generation);
+            } else if !more {
                 self.arm(slot, generation);
             }
             return Some(Completion::Received { connection, chunk });
