@@ -147,8 +147,8 @@ pub const AWAITING_KEYS_MAX: usize = 4096;
 /// Channels of one connection by default (`client.channel_limit`).
 pub const CHANNELS_DEFAULT: u32 = 128;
 /// Pieces that a client may send between two pings, its pong aside, before it is received from by
-/// an operation that stays armed. That one spares the kernel some work with each piece, and costs it
-/// some 600 bytes meanwhile.
+/// an operation that stays armed. That one spares the kernel some work with each piece, and costs
+/// it some 600 bytes meanwhile.
 pub const HOT_ARRIVALS: u8 = 16;
 /// Who sent no more than so many is watched again.
 pub const COOL_ARRIVALS: u8 = 4;

@@ -1,5 +1,5 @@
-//! Goal: a client is watched with little memory while it sends little, and received from with little
-//! work while it sends much; neither a pong nor a request makes the difference.
+//! Goal: a client is watched with little memory while it sends little, and received from with
+//! little work while it sends much; neither a pong nor a request makes the difference.
 //! Method: the engine alone, told of pieces as a pump tells it.
 
 mod support;

@@ -1,8 +1,8 @@
 //! Goal: the simulated ring behaves as the real one, so that what the simulation finds is true, and
 //! so does the portable driver, so that engines do not know which one they run on.
 //! Method: each promise of `shard::Io` is one function, generic over the ring and over how its
-//! peers are made; every function runs against `shard::Ring`, one whose connections are all at rest,
-//! several (`shard::Rings`) and `shard::Portable` with TCP peers and against `SimIo`.
+//! peers are made; every function runs against `shard::Ring`, one whose connections are all at
+//! rest, several (`shard::Rings`) and `shard::Portable` with TCP peers and against `SimIo`.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

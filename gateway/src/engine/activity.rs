@@ -49,8 +49,8 @@ impl Activity {
 }
 
 impl GatewayShard {
-    /// A piece was received, of whatever. To be told before what is in it. True if that is an action,
-    /// to be done before that piece is read, which may lead to a pause.
+    /// A piece was received, of whatever. To be told before what is in it. True if that is an
+    /// action, to be done before that piece is read, which may lead to a pause.
     pub fn arrived(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.find(id) else { return false };
         let may_be_paused = connection.phase.speaks_http() && connection.phase != Phase::Collecting;
