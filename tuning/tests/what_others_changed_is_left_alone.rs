@@ -129,13 +129,13 @@ fn an_interface_that_is_gone_needs_nothing() {
 #[test]
 fn a_record_of_a_newer_version_or_a_damaged_one_is_left_alone() {
     let host = FakeHost::bad();
-    host.put(STATE, r#"{"version": 2, "more": true}"#);
+    host.put_state(r#"{"version": 2, "more": true}"#);
     let before = host.tree();
     let refused = host.plan(CONNECTIONS, Form::Files).unwrap_err().to_string();
     assert!(refused.contains("newer version of ringway"), "{refused}");
     assert!(revert(&host.root(), true).is_err());
     assert_eq!(differences(&before, &host.tree()), Vec::<String>::new());
-    host.put(STATE, "{");
+    host.put_state("{");
     let refused = host.plan(CONNECTIONS, Form::Files).unwrap_err().to_string();
     assert!(refused.contains("is damaged"), "{refused}");
 }

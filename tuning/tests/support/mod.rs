@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tuning::Report;
-use tuning::driver::{self, Applied, Failure, Root};
+use tuning::driver::{self, Applied, Failure, Root, STATE};
 use tuning::engine::{Form, Format, Plan, Setting, State};
 
 pub const CONNECTIONS: u64 = 100_000;
@@ -166,6 +166,17 @@ impl FakeHost {
         let path = self.at(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// A record that nobody else can write.
+    pub fn put_state(&self, text: &str) {
+        self.put(STATE, text);
+        self.permit(STATE, 0o600);
+        self.permit("/var/lib/ringway-tune", 0o755);
+    }
+
+    pub fn permit(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.at(path), fs::Permissions::from_mode(mode)).unwrap();
     }
 
     pub fn text(&self, path: &str) -> String {
