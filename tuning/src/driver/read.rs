@@ -60,6 +60,7 @@ pub fn read(root: &Root) -> Host {
         page_bytes: rustix::param::page_size() as u64,
         texts,
         interfaces,
+        has_unit: UNITS.iter().any(|path| root.at(path).is_file()),
         unit_texts: unit_texts(root),
         has_irqbalance: BALANCERS.iter().any(|path| root.at(path).symlink_metadata().is_ok()),
     }

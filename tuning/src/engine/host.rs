@@ -41,6 +41,8 @@ pub struct Host {
     pub texts: BTreeMap<String, Reading>,
     /// Interfaces with a device that are not down.
     pub interfaces: Vec<Interface>,
+    /// Is there a unit of the service, which drop-ins can add to?
+    pub has_unit: bool,
     /// The unit of the service and its drop-ins, in the order in which systemd reads them.
     pub unit_texts: Vec<String>,
     /// Is irqbalance started with the machine, or running?

@@ -12,11 +12,12 @@ use tuning::driver::{self, Applied, Failure, Root, STATE};
 use tuning::engine::{Form, Format, Plan, Setting, State};
 
 pub const CONNECTIONS: u64 = 100_000;
+pub const UNIT: &str = "/etc/systemd/system/ringway.service";
 pub const PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 /// A host on which nothing hurts: four cores, and an interface of two receive and four transmit
 /// queues.
-pub const GOOD: [(&str, &str); 45] = [
+pub const GOOD: [(&str, &str); 46] = [
     ("/proc/sys/kernel/osrelease", "6.12.0\n"),
     ("/proc/meminfo", "MemTotal:       65536000 kB\nMemFree: 1 kB\n"),
     (
@@ -67,6 +68,7 @@ pub const GOOD: [(&str, &str); 45] = [
     ("/sys/class/net/eth0/device/msi_irqs/40", "msix\n"),
     ("/sys/class/net/eth0/device/msi_irqs/41", "msix\n"),
     ("/sys/class/net/eth0/device/msi_irqs/42", "msix\n"),
+    (UNIT, "[Service]\nExecStart=/usr/bin/ringway serve\n"),
     ("/etc/hostname", "somewhere\n"),
 ];
 

@@ -52,5 +52,10 @@ fn locked(host: &Host) -> Setting {
         return LOCKED.setting(None, Some(format!("{wanted} or more")), State::Unknown(why));
     };
     let pain = if current.soft < of_one_server { LOCKED.pain } else { Pain::Costs };
-    directive(&LOCKED, current, wanted, pain)
+    let line = match current.hard {
+        u64::MAX => format!("{wanted}:infinity"),
+        hard if hard > wanted => format!("{wanted}:{hard}"),
+        _ => wanted.to_string(),
+    };
+    directive(&LOCKED, host, (current.soft, current.from), (wanted, line, pain))
 }
