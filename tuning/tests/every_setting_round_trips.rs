@@ -5,7 +5,7 @@ mod support;
 
 use std::process::Command;
 
-use support::{BAD, BAD_QUEUES, CONNECTIONS, FakeHost, UNIT, differences};
+use support::{BAD, BAD_QUEUES, BY_HAND, CONNECTIONS, FakeHost, UNIT, differences};
 use tuning::driver::{STATE, revert};
 use tuning::engine::{Form, Pain, State};
 
@@ -223,6 +223,20 @@ fn irqbalance_is_named_and_never_stopped() {
     assert_eq!(host.hurting(), ["irqbalance"]);
     let plan = host.plan(CONNECTIONS, Form::Files).unwrap();
     assert!(plan.is_empty() && plan.by_hand[0].1.contains("systemctl disable --now irqbalance"));
+}
+
+#[test]
+fn what_somebody_has_decided_is_named_and_never_changed() {
+    for (id, path, text) in BY_HAND {
+        let host = FakeHost::with(&[(path, text)]);
+        assert_eq!(host.hurting(), [id]);
+        let plan = host.plan(CONNECTIONS, Form::Files).unwrap();
+        assert!(plan.is_empty() && plan.by_hand[0].0 == id, "{plan:?}");
+        let host = FakeHost::bad();
+        host.put(path, text);
+        host.apply();
+        assert_eq!((host.hurting(), host.text(path)), (vec![id.to_owned()], text.to_owned()));
+    }
 }
 
 #[test]

@@ -77,8 +77,9 @@ fn trusted(root: &Root) -> Result<(), Failure> {
             continue;
         };
         return Err(Failure(format!(
-            "{path} {why}, and what is in it decides what is written here: run this as root, and if \
-             you do, move {path} away, or look through it and then `chown root:` and `chmod go-w` it"
+            "{path} {why}, and what is in it decides what is written here: run this as root, and \
+             if you do, move {path} away, or look through it and then `chown root:` and \
+             `chmod go-w` it"
         )));
     }
     Ok(())

@@ -73,14 +73,13 @@ pub const GOOD: [(&str, &str); 46] = [
 ];
 
 /// What makes each setting hurt on that host: its name, and files with what they say then.
-pub const BAD: [(&str, &[(&str, &str)]); 18] = [
+pub const BAD: [(&str, &[(&str, &str)]); 15] = [
     (
         "LimitNOFILE",
         &[("/proc/self/limits", "Max open files 1024 4096 f\nMax locked memory unlimited\n")],
     ),
     ("fs.nr_open", &[("/proc/sys/fs/nr_open", "65536\n")]),
     ("fs.file-max", &[("/proc/sys/fs/file-max", "100000\n")]),
-    ("kernel.io_uring_disabled", &[("/proc/sys/kernel/io_uring_disabled", "2\n")]),
     (
         "LimitMEMLOCK",
         &[("/proc/self/limits", "Max open files unlimited\nMax locked memory 65536 65536 bytes\n")],
@@ -103,13 +102,18 @@ pub const BAD: [(&str, &[(&str, &str)]); 18] = [
             ("/proc/sys/net/core/default_qdisc", "pfifo_fast\n"),
         ],
     ),
-    ("net.core.busy_poll", &[("/proc/sys/net/core/busy_poll", "50\n")]),
-    ("net.core.busy_read", &[("/proc/sys/net/core/busy_read", "50\n")]),
     ("transparent_hugepage", &[(PAGES, "[always] madvise never\n")]),
     (
         "cpufreq.governor",
         &[("/sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave\n")],
     ),
+];
+
+/// What hurts and is never changed: the setting, its file, and what that says then.
+pub const BY_HAND: [(&str, &str, &str); 3] = [
+    ("kernel.io_uring_disabled", "/proc/sys/kernel/io_uring_disabled", "2\n"),
+    ("net.core.busy_poll", "/proc/sys/net/core/busy_poll", "50\n"),
+    ("net.core.busy_read", "/proc/sys/net/core/busy_read", "50\n"),
 ];
 
 /// The same for settings of queues.

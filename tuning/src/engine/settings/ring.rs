@@ -30,6 +30,9 @@ const LOCKED: About = About {
     pain: Pain::Loses,
 };
 
+const ASK: &str = "`apply` does not undo what somebody has switched off to be safer; if they agree, \
+                   set it to 1 and kernel.io_uring_group to the service's group";
+
 pub(super) fn settings(host: &Host) -> Vec<Setting> {
     vec![disabled(host), locked(host)]
 }
@@ -41,7 +44,8 @@ fn disabled(host: &Host) -> Setting {
     if setting.current.as_deref() == Some("1") && has_group {
         return Setting { state: State::Ok, change: None, ..setting };
     }
-    setting
+    let by_hand = setting.hurts().then_some(ASK);
+    Setting { change: None, by_hand, ..setting }
 }
 
 fn locked(host: &Host) -> Setting {
