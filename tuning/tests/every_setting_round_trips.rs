@@ -91,6 +91,7 @@ fn what_is_written_can_be_read_by_an_operator() {
 #[test]
 fn the_script_finds_interrupts_by_name_after_a_start_with_other_numbers() {
     let host = FakeHost::bad();
+    host.put("/proc/irq/41/smp_affinity_list", "0-3\n");
     host.apply();
     host.put(
         "/proc/interrupts",
@@ -248,14 +249,25 @@ fn queues_that_somebody_has_arranged_are_left_alone() {
         ("/sys/class/net/eth0/queues/tx-0/xps_cpus", "f\n"),
     ]);
     assert_eq!(host.hurting(), Vec::<String>::new(), "{}", host.check());
-    // Two queues on one core are not apart, and of masks only the empty one is filled.
-    host.put("/proc/irq/42/smp_affinity_list", "3\n");
+    // Two queues on one core were put there, as was one on some of the cores. What may be on every
+    // core is moved, and of masks only the empty one is filled.
+    for place in ["3\n", "2-3\n", "0-2\n"] {
+        host.put("/proc/irq/42/smp_affinity_list", place);
+        assert_eq!(host.hurting(), Vec::<String>::new(), "{place}");
+    }
+    host.put("/proc/irq/42/smp_affinity_list", "0-3\n");
     host.put("/sys/class/net/eth0/queues/rx-1/rps_cpus", "0\n");
     assert_eq!(host.hurting(), ["irq eth0", "rps eth0"]);
     host.apply();
+    assert_eq!(host.text("/proc/irq/41/smp_affinity_list"), "3\n");
+    assert_eq!(host.text("/proc/irq/42/smp_affinity_list"), "1");
     assert_eq!(host.text("/sys/class/net/eth0/queues/rx-0/rps_cpus"), "8\n");
     assert_eq!(host.text("/sys/class/net/eth0/queues/rx-1/rps_cpus"), "a");
     let script = host.text("/etc/ringway/queues.sh");
+    assert!(
+        script.contains("pin 'eth0-TxRx-1' 1\n") && !script.contains("eth0-TxRx-0"),
+        "{script}"
+    );
     assert!(
         script.contains("rx-1/rps_cpus' a\n")
             && !script.contains("put '/sys/class/net/eth0/queues/rx-0")
