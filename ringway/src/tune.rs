@@ -161,6 +161,9 @@ fn revert(arguments: &RevertArguments) -> Result<bool, String> {
     for gone in &reverted.gone {
         println!("{gone} is not there any more, and needs nothing");
     }
+    for interrupt in &reverted.other_boots {
+        println!("{interrupt} was set in an earlier start of the machine, and is left alone");
+    }
     for foreign in &reverted.foreign {
         eprintln!("error: {foreign}; left alone, --force puts back what was before");
     }

@@ -55,6 +55,7 @@ pub fn read(root: &Root) -> Host {
     }
     Host {
         kernel: one_line(root, "/proc/sys/kernel/osrelease"),
+        boot_id: boot_id(root),
         cores,
         memory_bytes,
         page_bytes: rustix::param::page_size() as u64,
@@ -108,6 +109,11 @@ pub(super) fn reading(root: &Root, path: &str) -> Reading {
         }
         Err(error) => Reading::Unreadable(format!("{path}: {error}")),
     }
+}
+
+/// Which start of the machine this is.
+pub(super) fn boot_id(root: &Root) -> Option<String> {
+    Some(one_line(root, "/proc/sys/kernel/random/boot_id")).filter(|id| !id.is_empty())
 }
 
 fn one_line(root: &Root, path: &str) -> String {

@@ -12,6 +12,8 @@ pub struct Reverted {
     pub foreign: Vec<String>,
     /// What is not there any more, and need not be put back.
     pub gone: Vec<String>,
+    /// Interrupts of an earlier start of the machine, whose numbers may be those of others by now.
+    pub other_boots: Vec<String>,
     /// What could not be put back, and why.
     pub failures: Vec<Failure>,
 }
@@ -26,7 +28,8 @@ pub fn revert(root: &Root, is_forced: bool) -> Result<Reverted, Failure> {
     let Some(mut record) = state::load(root)? else {
         return Err(Failure("nothing was applied here, so nothing is reverted".to_owned()));
     };
-    let mut done = Reverted::default();
+    let other_boots = record.forget_other_boots(read::boot_id(root).as_deref());
+    let mut done = Reverted { other_boots, ..Reverted::default() };
     // Files first: what would come back with the next start is gone before anything else.
     for path in record.files.iter().map(|file| file.path.as_str()).chain([state::STATE]) {
         write::tidy(root, path);

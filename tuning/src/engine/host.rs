@@ -31,6 +31,8 @@ pub struct Interface {
 pub struct Host {
     /// Release of the kernel.
     pub kernel: String,
+    /// Of this start of the machine; none where the kernel does not say it.
+    pub boot_id: Option<String>,
     /// Cores that are online, in order; at least one.
     pub cores: Vec<usize>,
     /// All memory, in bytes.
