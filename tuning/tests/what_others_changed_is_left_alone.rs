@@ -36,6 +36,7 @@ fn a_changed_file_and_a_changed_value_stay_until_it_is_forced() {
     assert!(!names.iter().any(|name| name.starts_with("tcp_") || *name == "queues.sh"));
     let reverted = revert(&host.root(), true).unwrap();
     assert!(reverted.is_complete() && reverted.restored_count == 2, "{reverted:?}");
+    assert_eq!(reverted.files, [SYSCTL]);
     assert_eq!(differences(&before, &host.tree()), Vec::<String>::new());
 }
 

@@ -8,6 +8,8 @@ use crate::engine::{Fate, FileRecord, LiveRecord, Reading, Record};
 pub struct Reverted {
     /// Values and files that were put back.
     pub restored_count: usize,
+    /// Files among them.
+    pub files: Vec<String>,
     /// What was changed by somebody else and left alone.
     pub foreign: Vec<String>,
     /// What is not there any more, and need not be put back.
@@ -118,7 +120,11 @@ impl Reverted {
                     }
                     None => write::remove(root, &file.path),
                 };
-                self.count(written)
+                let is_kept = self.count(written);
+                if !is_kept {
+                    self.files.push(file.path.clone());
+                }
+                is_kept
             }
         }
     }
