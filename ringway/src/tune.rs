@@ -10,6 +10,11 @@ use tuning::{Report, plan_text};
 
 use crate::limits::{CONNECTIONS_EXPECTED, DOCTOR_CONNECTIONS_MAX};
 
+/// How the path of the service's drop-in ends.
+const DROP_IN: &str = "ringway.service.d/90-ringway.conf";
+/// How the path of tuned's profile ends.
+const PROFILE: &str = "tuned.conf";
+
 /// What to do about the host's settings.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum TuneCommand {
@@ -136,10 +141,14 @@ fn told(applied: &Applied, plan: &Plan) -> bool {
     let written = applied.written_count;
     println!("{written} values and files were written; {STATE} has what was there before.");
     let writes = |end: &str| plan.files.iter().any(|file| file.path.ends_with(end));
-    if writes("ringway.service.d/90-ringway.conf") {
-        println!("next: `systemctl daemon-reload`, and restart ringway for its limits");
+    let has_drop_in = writes(DROP_IN);
+    if has_drop_in {
+        println!("next: `systemctl daemon-reload`");
     }
-    if writes("tuned.conf") {
+    if has_drop_in || plan.live.iter().any(|live| live.id == "net.core.somaxconn") {
+        println!("next: restart ringway, which takes its limits and somaxconn at its start");
+    }
+    if writes(PROFILE) {
         println!("next: `tuned-adm profile ringway`, so that it holds after the next start");
     }
     if applied.failures.is_empty() {
@@ -158,8 +167,18 @@ fn revert(arguments: &RevertArguments) -> Result<bool, String> {
     let reverted: Reverted =
         driver::revert(&root, arguments.force).map_err(|failure| failure.to_string())?;
     println!("{} values and files were put back.", reverted.restored_count);
+    let has = |end: &str| reverted.files.iter().any(|path| path.ends_with(end));
+    if has(DROP_IN) {
+        println!("next: `systemctl daemon-reload`, and restart ringway");
+    }
+    if has(PROFILE) {
+        println!("next: `tuned-adm profile NAME`, if ringway is the active profile: it is gone");
+    }
     for gone in &reverted.gone {
         println!("{gone} is not there any more, and needs nothing");
+    }
+    for interrupt in &reverted.other_boots {
+        println!("{interrupt} was set in an earlier start of the machine, and is left alone");
     }
     for foreign in &reverted.foreign {
         eprintln!("error: {foreign}; left alone, --force puts back what was before");

@@ -10,6 +10,9 @@ pub const FILES_BESIDE: u64 = 1_024;
 pub const RINGS_PER_SHARD_MAX: u64 = 64;
 /// What waits for a client is gathered into sends of this size, in bytes: that of `gateway`.
 pub const GATHER_BYTES_MAX: u64 = 16 * 1024;
+/// Hard limit of files that systemd gives a service whose unit names none (DefaultLimitNOFILE of
+/// systemd-system.conf(5)).
+pub const SERVICE_FILES: u64 = 524_288;
 /// Files that the rest of the machine has open.
 pub const FILES_OF_OTHERS: u64 = 65_536;
 /// Locked memory of one ring, in bytes. Two shards start with 1 MiB together, and not with 512 KiB

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 use support::{CONNECTIONS, FakeHost, differences};
-use tuning::driver::{applied, apply, revert};
+use tuning::driver::{STATE, applied, apply, revert};
 use tuning::engine::Form;
 
 const QUEUE: &str = "/proc/sys/net/core/somaxconn";
@@ -101,7 +101,7 @@ fn what_an_interrupted_write_left_goes_as_well() {
     let before = host.tree();
     host.apply();
     host.put("/etc/sysctl.d/90-ringway.conf.ringway-new", "# Writ");
-    host.put("/var/lib/ringway/tune.json.ringway-new", "{");
+    host.put(&format!("{STATE}.ringway-new"), "{");
     assert!(revert(&host.root(), false).unwrap().is_complete());
     assert_eq!(differences(&before, &host.tree()), Vec::<String>::new());
 }

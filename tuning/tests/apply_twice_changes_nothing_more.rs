@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{BAD, CONNECTIONS, FakeHost, differences};
+use support::{BAD, CONNECTIONS, FakeHost, UNIT, differences};
 use tuning::driver::{applied, revert};
 use tuning::engine::Form;
 
@@ -60,13 +60,14 @@ fn larger_values_are_left_alone() {
     assert_eq!(host.text("/proc/sys/net/ipv4/tcp_rmem"), "8192 262144 1048576");
     let sysctl = host.text("/etc/sysctl.d/90-ringway.conf");
     assert!(!sysctl.contains("somaxconn") && sysctl.contains("8192 262144 1048576"), "{sysctl}");
-    assert!(!host.at("/etc/systemd").exists());
+    assert!(!host.at(&format!("{UNIT}.d")).exists());
 }
 
 #[test]
 fn the_units_own_limit_is_what_counts() {
     let (_, limits) = BAD[0];
     let host = FakeHost::with(limits);
+    std::fs::remove_file(host.at(UNIT)).unwrap();
     host.put("/usr/lib/systemd/system/ringway.service", "[Service]\nLimitNOFILE=1M\n");
     assert!(host.is_ok("LimitNOFILE"), "{}", host.check());
     host.put("/etc/systemd/system/ringway.service.d/10-less.conf", "[Service]\nLimitNOFILE=9\n");

@@ -63,7 +63,7 @@ fn limits_are_those_of_this_process_where_no_unit_says_otherwise() {
     host.unit_texts.clear();
     let report = Report::of(&host, CONNECTIONS);
     let setting = report.settings.iter().find(|one| one.id == "LimitNOFILE").unwrap();
-    let limit = getrlimit(Resource::Nofile).current;
+    let limit = getrlimit(Resource::Nofile).maximum;
     let shown = limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
     let current = setting.current.as_deref().unwrap();
     assert_eq!(current.split(' ').next(), Some(shown.as_str()));

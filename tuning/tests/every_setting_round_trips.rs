@@ -5,7 +5,7 @@ mod support;
 
 use std::process::Command;
 
-use support::{BAD, BAD_QUEUES, CONNECTIONS, FakeHost, differences};
+use support::{BAD, BAD_QUEUES, BY_HAND, CONNECTIONS, FakeHost, UNIT, differences};
 use tuning::driver::{STATE, revert};
 use tuning::engine::{Form, Pain, State};
 
@@ -77,7 +77,7 @@ fn what_is_written_can_be_read_by_an_operator() {
     assert!(boot.contains("\nw /sys/kernel/mm/transparent_hugepage/enabled - - - - madvise\n"));
     assert!(boot.contains("cpu*/cpufreq/scaling_governor - - - - performance\n"), "{boot}");
     let service = host.text("/etc/systemd/system/ringway.service.d/90-ringway.conf");
-    for line in ["[Service]", "LimitNOFILE=101024", "ExecStartPre=-+/etc/ringway/queues.sh"] {
+    for line in ["[Service]", "LimitNOFILE=524288", "ExecStartPre=-+/etc/ringway/queues.sh"] {
         assert!(service.lines().any(|one| one == line), "{line}: {service}");
     }
     assert!(host.at(STATE).is_file() && !host.at("/etc/tuned").exists());
@@ -91,6 +91,7 @@ fn what_is_written_can_be_read_by_an_operator() {
 #[test]
 fn the_script_finds_interrupts_by_name_after_a_start_with_other_numbers() {
     let host = FakeHost::bad();
+    host.put("/proc/irq/41/smp_affinity_list", "0-3\n");
     host.apply();
     host.put(
         "/proc/interrupts",
@@ -108,6 +109,41 @@ fn the_script_finds_interrupts_by_name_after_a_start_with_other_numbers() {
     assert_eq!(host.text("/proc/irq/77/smp_affinity_list"), "0\n");
     assert_eq!(host.text("/proc/irq/78/smp_affinity_list"), "1\n");
     assert_eq!(host.text("/sys/class/net/eth0/queues/rx-1/rps_cpus"), "a\n");
+}
+
+#[test]
+fn no_limit_of_the_service_is_lowered() {
+    const DROP_IN: &str = "/etc/systemd/system/ringway.service.d/90-ringway.conf";
+    for (unit, written) in [
+        // The server raises the soft limit of files to the hard one itself.
+        ("LimitNOFILE=1024:524288\n", &[][..]),
+        ("LimitNOFILE=1024:4096\n", &["LimitNOFILE=101024"]),
+        // systemd gives 524,288 to a service whose unit says nothing, whatever this process has.
+        ("", &["LimitNOFILE=524288"]),
+        ("LimitMEMLOCK=64K:16M\nLimitNOFILE=infinity\n", &["LimitMEMLOCK=8388608:16777216"]),
+        ("LimitMEMLOCK=64K:infinity\nLimitNOFILE=1M\n", &["LimitMEMLOCK=8388608:infinity"]),
+        ("LimitMEMLOCK=64K\nLimitNOFILE=1M\n", &["LimitMEMLOCK=8388608"]),
+    ] {
+        let limits = "Max open files 1024 4096 f\nMax locked memory unlimited unlimited b\n";
+        let host = FakeHost::with(&[("/proc/self/limits", limits)]);
+        host.put(UNIT, format!("[Service]\n{unit}"));
+        host.apply();
+        let text = std::fs::read_to_string(host.at(DROP_IN)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Limit")).collect();
+        assert_eq!(lines, written, "{unit}");
+        assert_eq!(host.hurting(), Vec::<String>::new(), "{unit}");
+    }
+}
+
+#[test]
+fn without_a_unit_limits_are_by_hand() {
+    for (id, changes) in BAD.iter().filter(|(id, _)| id.starts_with("Limit")) {
+        let host = FakeHost::with(changes);
+        std::fs::remove_file(host.at(UNIT)).unwrap();
+        assert_eq!(host.hurting(), [*id]);
+        let plan = host.plan(CONNECTIONS, Form::Files).unwrap();
+        assert!(plan.is_empty() && plan.by_hand[0].1.contains("no ringway.service"), "{plan:?}");
+    }
 }
 
 #[test]
@@ -191,6 +227,20 @@ fn irqbalance_is_named_and_never_stopped() {
 }
 
 #[test]
+fn what_somebody_has_decided_is_named_and_never_changed() {
+    for (id, path, text) in BY_HAND {
+        let host = FakeHost::with(&[(path, text)]);
+        assert_eq!(host.hurting(), [id]);
+        let plan = host.plan(CONNECTIONS, Form::Files).unwrap();
+        assert!(plan.is_empty() && plan.by_hand[0].0 == id, "{plan:?}");
+        let host = FakeHost::bad();
+        host.put(path, text);
+        host.apply();
+        assert_eq!((host.hurting(), host.text(path)), (vec![id.to_owned()], text.to_owned()));
+    }
+}
+
+#[test]
 fn queues_that_somebody_has_arranged_are_left_alone() {
     let host = FakeHost::with(&[
         ("/proc/irq/41/smp_affinity_list", "3\n"),
@@ -199,14 +249,25 @@ fn queues_that_somebody_has_arranged_are_left_alone() {
         ("/sys/class/net/eth0/queues/tx-0/xps_cpus", "f\n"),
     ]);
     assert_eq!(host.hurting(), Vec::<String>::new(), "{}", host.check());
-    // Two queues on one core are not apart, and of masks only the empty one is filled.
-    host.put("/proc/irq/42/smp_affinity_list", "3\n");
+    // Two queues on one core were put there, as was one on some of the cores. What may be on every
+    // core is moved, and of masks only the empty one is filled.
+    for place in ["3\n", "2-3\n", "0-2\n"] {
+        host.put("/proc/irq/42/smp_affinity_list", place);
+        assert_eq!(host.hurting(), Vec::<String>::new(), "{place}");
+    }
+    host.put("/proc/irq/42/smp_affinity_list", "0-3\n");
     host.put("/sys/class/net/eth0/queues/rx-1/rps_cpus", "0\n");
     assert_eq!(host.hurting(), ["irq eth0", "rps eth0"]);
     host.apply();
+    assert_eq!(host.text("/proc/irq/41/smp_affinity_list"), "3\n");
+    assert_eq!(host.text("/proc/irq/42/smp_affinity_list"), "1");
     assert_eq!(host.text("/sys/class/net/eth0/queues/rx-0/rps_cpus"), "8\n");
     assert_eq!(host.text("/sys/class/net/eth0/queues/rx-1/rps_cpus"), "a");
     let script = host.text("/etc/ringway/queues.sh");
+    assert!(
+        script.contains("pin 'eth0-TxRx-1' 1\n") && !script.contains("eth0-TxRx-0"),
+        "{script}"
+    );
     assert!(
         script.contains("rx-1/rps_cpus' a\n")
             && !script.contains("put '/sys/class/net/eth0/queues/rx-0")

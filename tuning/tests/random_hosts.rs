@@ -5,7 +5,7 @@
 mod support;
 
 use proptest::prelude::*;
-use support::{FakeHost, GOOD, differences};
+use support::{FakeHost, GOOD, UNIT, differences};
 use tuning::Report;
 use tuning::driver::{self, revert};
 use tuning::engine::{Form, State};
@@ -29,8 +29,8 @@ fn value() -> impl Strategy<Value = Option<String>> {
 /// Numbers of all files of the kernel that have nothing else.
 fn numbers(host: &FakeHost) -> Vec<(String, Vec<u64>)> {
     let paths = GOOD.iter().map(|(path, _)| *path).filter(|path| path.starts_with("/proc/sys/"));
-    let limits = paths.filter(|path| !path.contains("busy") && !path.contains("_idle"));
-    let limits = limits.filter(|path| !path.contains("io_uring") && !path.contains("qdisc"));
+    // Not limits: a switch, and a name.
+    let limits = paths.filter(|path| !path.contains("_idle") && !path.contains("qdisc"));
     limits
         .filter_map(|path| {
             let text = std::fs::read_to_string(host.at(path)).ok()?;
@@ -38,6 +38,38 @@ fn numbers(host: &FakeHost) -> Vec<(String, Vec<u64>)> {
             Some((path.to_owned(), all.ok()?))
         })
         .collect()
+}
+
+/// What a limit of the service is, soft and hard: the last line that the unit and its drop-in have
+/// for it, or what systemd gives where they have none.
+fn limits(host: &FakeHost, name: &str, default: (u64, u64)) -> (u64, u64) {
+    let drop_in = format!("{UNIT}.d/90-ringway.conf");
+    let texts = [UNIT, &drop_in].map(|path| std::fs::read(host.at(path)).unwrap_or_default());
+    let text = texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
+    let number = |text: &str| text.parse().unwrap_or(u64::MAX);
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    lines.next_back().map_or(default, |line| {
+        let (soft, hard) = line.split_once(':').unwrap_or((line, line));
+        (number(soft), number(hard))
+    })
+}
+
+/// All limits of the service.
+fn service_limits(host: &FakeHost) -> [(u64, u64); 2] {
+    let locked = 8 << 20;
+    let (files, locked) = ((1_024, 524_288), (locked, locked));
+    [limits(host, "LimitNOFILE", files), limits(host, "LimitMEMLOCK", locked)]
+}
+
+/// A limit as a unit has it.
+fn limit() -> impl Strategy<Value = String> {
+    let number = || prop_oneof![0..2_000_000_u64, any::<u64>().prop_map(|n| n >> 20)];
+    prop_oneof![
+        number().prop_map(|both| both.to_string()),
+        (number(), number()).prop_map(|(a, b)| format!("{}:{}", a.min(b), a.max(b))),
+        number().prop_map(|soft| format!("{soft}:infinity")),
+        Just("infinity".to_owned()),
+    ]
 }
 
 proptest! {
@@ -51,6 +83,8 @@ proptest! {
         transmit in 1..6_usize,
         connections in 1..=(1_u64 << 32),
         is_tuned: bool,
+        files in prop::option::of(limit()),
+        locked in prop::option::of(limit()),
     ) {
         let host = FakeHost::good();
         host.put("/sys/devices/system/cpu/online", format!("0-{}\n", cores - 1));
@@ -60,6 +94,11 @@ proptest! {
         for queue in 0..transmit {
             host.put(&format!("/sys/class/net/eth0/queues/tx-{queue}/xps_cpus"), "0\n");
         }
+        let line = |name, limit: &Option<String>| {
+            limit.as_ref().map_or(String::new(), |limit| format!("{name}={limit}\n"))
+        };
+        let (files, locked) = (line("LimitNOFILE", &files), line("LimitMEMLOCK", &locked));
+        host.put(UNIT, format!("[Service]\n{files}{locked}"));
         for (place, text) in &changes {
             let path = GOOD[*place].0;
             match text {
@@ -69,7 +108,7 @@ proptest! {
         }
         let form = if is_tuned { Form::Tuned } else { Form::Files };
         let before = host.tree();
-        let were = numbers(&host);
+        let (were, limits_were) = (numbers(&host), service_limits(&host));
         let read = driver::read(&host.root());
         let report = Report::of(&read, connections);
         prop_assert!(report.to_string().contains("examined for"));
@@ -85,6 +124,9 @@ proptest! {
         for ((path, was), (_, is)) in were.iter().zip(numbers(&host)) {
             let is_lower = was.iter().zip(&is).any(|(was, is)| is < was);
             prop_assert!(!is_lower, "{}: {:?} to {:?}", path, was, is);
+        }
+        for ((soft, hard), (soft_is, hard_is)) in limits_were.iter().zip(&service_limits(&host)) {
+            prop_assert!(soft <= soft_is && hard <= hard_is, "{limits_were:?}");
         }
         let once = host.tree();
         prop_assert_eq!(host.apply_for(connections, form).written_count, 0);

@@ -36,6 +36,7 @@ fn a_changed_file_and_a_changed_value_stay_until_it_is_forced() {
     assert!(!names.iter().any(|name| name.starts_with("tcp_") || *name == "queues.sh"));
     let reverted = revert(&host.root(), true).unwrap();
     assert!(reverted.is_complete() && reverted.restored_count == 2, "{reverted:?}");
+    assert_eq!(reverted.files, [SYSCTL]);
     assert_eq!(differences(&before, &host.tree()), Vec::<String>::new());
 }
 
@@ -127,15 +128,40 @@ fn an_interface_that_is_gone_needs_nothing() {
 }
 
 #[test]
+fn interrupts_of_an_earlier_start_of_the_machine_are_not_touched() {
+    const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+    const INTERRUPT: &str = "/proc/irq/42/smp_affinity_list";
+    let host = FakeHost::bad();
+    host.put(BOOT, "one\n");
+    host.apply();
+    assert_eq!(host.text(INTERRUPT), "1");
+    host.put(BOOT, "two\n");
+    let reverted = revert(&host.root(), true).unwrap();
+    assert_eq!(reverted.other_boots, [INTERRUPT]);
+    assert!(reverted.is_complete() && !host.at(STATE).exists(), "{reverted:?}");
+    assert_eq!(host.text(INTERRUPT), "1");
+    assert_eq!(host.text(QUEUE), "128\n");
+    // Applied again after another start, the number has a first "before" of that start.
+    host.put(INTERRUPT, "0-3\n");
+    host.apply();
+    host.put(BOOT, "three\n");
+    host.put(INTERRUPT, "0-2,3\n");
+    host.apply();
+    let reverted = revert(&host.root(), false).unwrap();
+    assert!(reverted.is_complete() && reverted.other_boots.is_empty(), "{reverted:?}");
+    assert_eq!(host.text(INTERRUPT), "0-2,3\n");
+}
+
+#[test]
 fn a_record_of_a_newer_version_or_a_damaged_one_is_left_alone() {
     let host = FakeHost::bad();
-    host.put(STATE, r#"{"version": 2, "more": true}"#);
+    host.put_state(r#"{"version": 3, "more": true}"#);
     let before = host.tree();
     let refused = host.plan(CONNECTIONS, Form::Files).unwrap_err().to_string();
     assert!(refused.contains("newer version of ringway"), "{refused}");
     assert!(revert(&host.root(), true).is_err());
     assert_eq!(differences(&before, &host.tree()), Vec::<String>::new());
-    host.put(STATE, "{");
+    host.put_state("{");
     let refused = host.plan(CONNECTIONS, Form::Files).unwrap_err().to_string();
     assert!(refused.contains("is damaged"), "{refused}");
 }

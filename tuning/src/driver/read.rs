@@ -55,11 +55,13 @@ pub fn read(root: &Root) -> Host {
     }
     Host {
         kernel: one_line(root, "/proc/sys/kernel/osrelease"),
+        boot_id: boot_id(root),
         cores,
         memory_bytes,
         page_bytes: rustix::param::page_size() as u64,
         texts,
         interfaces,
+        has_unit: UNITS.iter().any(|path| root.at(path).is_file()),
         unit_texts: unit_texts(root),
         has_irqbalance: BALANCERS.iter().any(|path| root.at(path).symlink_metadata().is_ok()),
     }
@@ -107,6 +109,11 @@ pub(super) fn reading(root: &Root, path: &str) -> Reading {
         }
         Err(error) => Reading::Unreadable(format!("{path}: {error}")),
     }
+}
+
+/// Which start of the machine this is.
+pub(super) fn boot_id(root: &Root) -> Option<String> {
+    Some(one_line(root, "/proc/sys/kernel/random/boot_id")).filter(|id| !id.is_empty())
 }
 
 fn one_line(root: &Root, path: &str) -> String {

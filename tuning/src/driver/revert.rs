@@ -8,10 +8,14 @@ use crate::engine::{Fate, FileRecord, LiveRecord, Reading, Record};
 pub struct Reverted {
     /// Values and files that were put back.
     pub restored_count: usize,
+    /// Files among them.
+    pub files: Vec<String>,
     /// What was changed by somebody else and left alone.
     pub foreign: Vec<String>,
     /// What is not there any more, and need not be put back.
     pub gone: Vec<String>,
+    /// Interrupts of an earlier start of the machine, whose numbers may be those of others by now.
+    pub other_boots: Vec<String>,
     /// What could not be put back, and why.
     pub failures: Vec<Failure>,
 }
@@ -26,7 +30,8 @@ pub fn revert(root: &Root, is_forced: bool) -> Result<Reverted, Failure> {
     let Some(mut record) = state::load(root)? else {
         return Err(Failure("nothing was applied here, so nothing is reverted".to_owned()));
     };
-    let mut done = Reverted::default();
+    let other_boots = record.forget_other_boots(read::boot_id(root).as_deref());
+    let mut done = Reverted { other_boots, ..Reverted::default() };
     // Files first: what would come back with the next start is gone before anything else.
     for path in record.files.iter().map(|file| file.path.as_str()).chain([state::STATE]) {
         write::tidy(root, path);
@@ -115,7 +120,11 @@ impl Reverted {
                     }
                     None => write::remove(root, &file.path),
                 };
-                self.count(written)
+                let is_kept = self.count(written);
+                if !is_kept {
+                    self.files.push(file.path.clone());
+                }
+                is_kept
             }
         }
     }

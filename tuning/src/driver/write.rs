@@ -3,6 +3,9 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::{Failure, Root};
 use crate::engine::{Format, Reading};
@@ -17,8 +20,7 @@ pub(super) fn replace(root: &Root, path: &str, bytes: &[u8], mode: u32) -> Resul
     let target = root.at(path);
     let new = root.at(&beside(path));
     let written = (|| {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = create(&new)?;
         file.write_all(bytes)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.sync_all()?;
@@ -31,6 +33,18 @@ pub(super) fn replace(root: &Root, path: &str, bytes: &[u8], mode: u32) -> Resul
         let _ = fs::remove_file(&new);
         Failure(format!("{path} cannot be written: {error}"))
     })
+}
+
+/// Makes a file that was not there. What is left of an earlier write goes first, and no link that
+/// somebody has put there is ever written through.
+fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let no_links = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).custom_flags(no_links).mode(0o600).open(path)
 }
 
 /// Removes what a write that was interrupted left beside a file.

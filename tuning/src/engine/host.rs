@@ -31,6 +31,8 @@ pub struct Interface {
 pub struct Host {
     /// Release of the kernel.
     pub kernel: String,
+    /// Of this start of the machine; none where the kernel does not say it.
+    pub boot_id: Option<String>,
     /// Cores that are online, in order; at least one.
     pub cores: Vec<usize>,
     /// All memory, in bytes.
@@ -41,6 +43,8 @@ pub struct Host {
     pub texts: BTreeMap<String, Reading>,
     /// Interfaces with a device that are not down.
     pub interfaces: Vec<Interface>,
+    /// Is there a unit of the service, which drop-ins can add to?
+    pub has_unit: bool,
     /// The unit of the service and its drop-ins, in the order in which systemd reads them.
     pub unit_texts: Vec<String>,
     /// Is irqbalance started with the machine, or running?

@@ -2,6 +2,7 @@
 
 pub mod format;
 pub mod host;
+mod places;
 mod plan;
 mod record;
 mod settings;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use format::Format;
 pub use host::{Host, Interface, Reading};
+pub use places::place_of_others;
 pub use plan::{FILES, FileChange, Form, Found, Ground, LiveChange, Plan, Refusal, parents, plan};
 pub use record::{Contents, Fate, FileBefore, FileRecord, LiveRecord, Record, SettingRecord};
 

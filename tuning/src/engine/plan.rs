@@ -111,6 +111,9 @@ pub fn plan(
     if next.form != form {
         return Err(Refusal::OtherForm(next.form));
     }
+    next.forget_other_boots(host.boot_id.as_deref());
+    next.boot_id.clone_from(&host.boot_id);
+    next.version = Record::VERSION;
     let hurting = || settings.iter().filter(|setting| setting.hurts());
     let mut live = Vec::new();
     for setting in hurting() {

@@ -11,6 +11,10 @@ use super::{Format, Lasting, Reading};
 pub struct Record {
     /// Of this format: [`Record::VERSION`].
     pub version: u32,
+    /// The start of the machine in which it was applied last: interrupts have other numbers in the
+    /// next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// How what lasts was written.
     pub form: Form,
     /// Connections that it was last written for.
@@ -98,17 +102,33 @@ pub enum Fate {
 
 impl Record {
     /// The format that is written, and the newest that is read.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// Nothing was applied.
     pub fn empty(form: Form, connections: u64) -> Self {
         let (settings, files, directories) = (Vec::new(), Vec::new(), Vec::new());
-        Self { version: Self::VERSION, form, connections, settings, files, directories }
+        let (version, boot_id) = (Self::VERSION, None);
+        Self { version, boot_id, form, connections, settings, files, directories }
     }
 
     /// Is there nothing to revert?
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.settings.iter().all(|setting| setting.live.is_empty())
+    }
+
+    /// Forgets values of interrupts if they are of another start of the machine: their numbers are
+    /// those of others by now. Paths of what was forgotten.
+    pub fn forget_other_boots(&mut self, boot_id: Option<&str>) -> Vec<String> {
+        let mut forgotten = Vec::new();
+        if self.boot_id.as_deref() == boot_id {
+            return forgotten;
+        }
+        for setting in &mut self.settings {
+            let of_others = |live: &mut LiveRecord| live.path.starts_with("/proc/irq/");
+            let gone = setting.live.extract_if(.., of_others);
+            forgotten.extend(gone.map(|live| live.path));
+        }
+        forgotten
     }
 
     /// Forgets lines of files that were put back, and settings of which nothing is left.

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tuning::Report;
-use tuning::driver::{self, Applied, Failure, Root};
+use tuning::driver::{self, Applied, Failure, Root, STATE};
 use tuning::engine::{Form, Format, Plan, Setting, State};
 
 pub const CONNECTIONS: u64 = 100_000;
+pub const UNIT: &str = "/etc/systemd/system/ringway.service";
 pub const PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 /// A host on which nothing hurts: four cores, and an interface of two receive and four transmit
 /// queues.
-pub const GOOD: [(&str, &str); 45] = [
+pub const GOOD: [(&str, &str); 46] = [
     ("/proc/sys/kernel/osrelease", "6.12.0\n"),
     ("/proc/meminfo", "MemTotal:       65536000 kB\nMemFree: 1 kB\n"),
     (
@@ -67,18 +68,18 @@ pub const GOOD: [(&str, &str); 45] = [
     ("/sys/class/net/eth0/device/msi_irqs/40", "msix\n"),
     ("/sys/class/net/eth0/device/msi_irqs/41", "msix\n"),
     ("/sys/class/net/eth0/device/msi_irqs/42", "msix\n"),
+    (UNIT, "[Service]\nExecStart=/usr/bin/ringway serve\n"),
     ("/etc/hostname", "somewhere\n"),
 ];
 
 /// What makes each setting hurt on that host: its name, and files with what they say then.
-pub const BAD: [(&str, &[(&str, &str)]); 18] = [
+pub const BAD: [(&str, &[(&str, &str)]); 15] = [
     (
         "LimitNOFILE",
         &[("/proc/self/limits", "Max open files 1024 4096 f\nMax locked memory unlimited\n")],
     ),
     ("fs.nr_open", &[("/proc/sys/fs/nr_open", "65536\n")]),
     ("fs.file-max", &[("/proc/sys/fs/file-max", "100000\n")]),
-    ("kernel.io_uring_disabled", &[("/proc/sys/kernel/io_uring_disabled", "2\n")]),
     (
         "LimitMEMLOCK",
         &[("/proc/self/limits", "Max open files unlimited\nMax locked memory 65536 65536 bytes\n")],
@@ -101,13 +102,18 @@ pub const BAD: [(&str, &[(&str, &str)]); 18] = [
             ("/proc/sys/net/core/default_qdisc", "pfifo_fast\n"),
         ],
     ),
-    ("net.core.busy_poll", &[("/proc/sys/net/core/busy_poll", "50\n")]),
-    ("net.core.busy_read", &[("/proc/sys/net/core/busy_read", "50\n")]),
     ("transparent_hugepage", &[(PAGES, "[always] madvise never\n")]),
     (
         "cpufreq.governor",
         &[("/sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave\n")],
     ),
+];
+
+/// What hurts and is never changed: the setting, its file, and what that says then.
+pub const BY_HAND: [(&str, &str, &str); 3] = [
+    ("kernel.io_uring_disabled", "/proc/sys/kernel/io_uring_disabled", "2\n"),
+    ("net.core.busy_poll", "/proc/sys/net/core/busy_poll", "50\n"),
+    ("net.core.busy_read", "/proc/sys/net/core/busy_read", "50\n"),
 ];
 
 /// The same for settings of queues.
@@ -166,6 +172,17 @@ impl FakeHost {
         let path = self.at(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// A record that nobody else can write.
+    pub fn put_state(&self, text: &str) {
+        self.put(STATE, text);
+        self.permit(STATE, 0o600);
+        self.permit("/var/lib/ringway-tune", 0o755);
+    }
+
+    pub fn permit(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.at(path), fs::Permissions::from_mode(mode)).unwrap();
     }
 
     pub fn text(&self, path: &str) -> String {

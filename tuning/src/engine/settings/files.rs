@@ -3,12 +3,12 @@
 use super::super::host::Host;
 use super::About;
 use crate::engine::{Change, Effect, Lasting, Pain, Setting, State};
-use crate::limits::{FILES_BESIDE, FILES_OF_OTHERS, RINGS_PER_SHARD_MAX};
+use crate::limits::{FILES_BESIDE, FILES_OF_OTHERS, RINGS_PER_SHARD_MAX, SERVICE_FILES};
 
 const OPEN: About = About {
     name: "fs.nr_open",
-    reason: "no process may be given a larger limit of files than this, and the service would not \
-             start with it",
+    reason: "no process may be given a larger limit of files than this, and systemd gives a service \
+             the highest limit that is permitted in place of a larger one",
     effect: Effect {
         text: "a limit above it is refused by setrlimit(2)",
         source: "proc_sys_fs(5); not measured",
@@ -30,7 +30,8 @@ const MACHINE: About = About {
 const SERVICE: About = About {
     name: "LimitNOFILE",
     reason: "it bounds a ring's table of sockets, so that below it a shard drives several rings, \
-             each with receive buffers of its own; on the portable driver it bounds all clients",
+             each with receive buffers of its own; on the portable driver it bounds all clients. The hard limit \
+             counts: the server raises the soft one to it",
     effect: Effect {
         text: "a table of 20,000 registers where the limit is 20,000, and one of 20,001 does not; \
                100,000 clients were held with that limit, on several rings",
@@ -38,6 +39,9 @@ const SERVICE: About = About {
     },
     pain: Pain::Costs,
 };
+
+const NO_UNIT: &str = "raise it where the server is started: no ringway.service is here that a \
+                       drop-in could add to (limits.conf(5), `ulimit`, `--ulimit` of a container)";
 
 pub(super) fn settings(host: &Host, connections: u64) -> Vec<Setting> {
     let files = connections + FILES_BESIDE;
@@ -55,20 +59,32 @@ fn service(host: &Host, connections: u64) -> Setting {
         return SERVICE.setting(None, Some(format!("{wanted} or more")), State::Unknown(why));
     };
     let tables = host.cores_count() * RINGS_PER_SHARD_MAX;
-    let is_enough_for_rings = current.soft >= connections.div_ceil(tables) + FILES_BESIDE;
+    let is_enough_for_rings = current.hard >= connections.div_ceil(tables) + FILES_BESIDE;
     let pain = if is_enough_for_rings { Pain::Costs } else { Pain::Loses };
-    directive(&SERVICE, current, wanted, pain)
+    // Where the unit names none the service has systemd's, which must not become less.
+    let least = if current.is_of_unit { wanted } else { wanted.max(SERVICE_FILES) };
+    let line = current.hard.max(least).to_string();
+    directive(&SERVICE, host, (current.hard, current.from), (wanted, line, pain))
 }
 
-/// A limit that a drop-in of the service raises.
-pub(super) fn directive(about: &About, current: Limit, wanted: u64, pain: Pain) -> Setting {
+/// A limit that a drop-in of the service raises: what it is, by whom, and what to write. Without a
+/// unit there is nothing that a drop-in would add to.
+pub(super) fn directive(
+    about: &About,
+    host: &Host,
+    (current, from): (u64, &'static str),
+    (wanted, line, pain): (u64, String, Pain),
+) -> Setting {
     let shown = Some(format!("{wanted} or more"));
-    let said = Some(format!("{} {}", words(current.soft), current.from));
-    if current.soft >= wanted {
+    let said = Some(format!("{} {from}", words(current)));
+    if current >= wanted {
         return about.setting(said, shown, State::Ok);
     }
     let setting = about.setting(said, shown, State::Hurts(pain));
-    let line = Lasting::Service(about.name.to_owned(), wanted.to_string());
+    if !host.has_unit {
+        return Setting { by_hand: Some(NO_UNIT), ..setting };
+    }
+    let line = Lasting::Service(about.name.to_owned(), line);
     Setting { change: Some(Change { live: Vec::new(), lasting: vec![line] }), ..setting }
 }
 
@@ -76,7 +92,9 @@ pub(super) fn directive(about: &About, current: Limit, wanted: u64, pain: Pain) 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limit {
     pub(super) soft: u64,
-    from: &'static str,
+    pub(super) hard: u64,
+    pub(super) from: &'static str,
+    is_of_unit: bool,
 }
 
 /// The limit that the service has by its unit, or else that this process has.
@@ -84,24 +102,32 @@ pub(super) fn limit(host: &Host, directive: &str, name: &str) -> Option<Limit> {
     let lines = host.unit_texts.iter().flat_map(|text| text.lines());
     let mut said = lines.filter_map(|line| {
         let (key, value) = line.split_once('=')?;
-        (key.trim() == directive).then(|| resource(value.trim()))?
+        (key.trim() == directive).then(|| resources(value.trim()))?
     });
-    if let Some(soft) = said.next_back() {
-        return Some(Limit { soft, from: "(ringway.service)" });
+    if let Some((soft, hard)) = said.next_back() {
+        return Some(Limit { soft, hard, from: "(ringway.service)", is_of_unit: true });
     }
     let line = host.text("/proc/self/limits")?.lines().find_map(|line| line.strip_prefix(name))?;
-    let soft = resource(line.split_whitespace().next()?)?;
-    Some(Limit { soft, from: "(this process; ringway.service does not say)" })
+    let mut words = line.split_whitespace();
+    let soft = resource(words.next()?)?;
+    let hard = words.next().and_then(resource).unwrap_or(soft);
+    let from = "(this process; ringway.service does not say)";
+    Some(Limit { soft, hard, from, is_of_unit: false })
 }
 
-/// A value of systemd.exec(5), the soft one of two, or of /proc/self/limits.
+/// Values of systemd.exec(5), soft and hard: one stands for both.
+fn resources(text: &str) -> Option<(u64, u64)> {
+    let (soft, hard) = text.split_once(':').unwrap_or((text, text));
+    Some((resource(soft.trim())?, resource(hard.trim())?))
+}
+
+/// One value of systemd.exec(5) or of /proc/self/limits.
 fn resource(text: &str) -> Option<u64> {
-    let soft = text.split(':').next()?.trim();
-    if soft == "infinity" || soft == "unlimited" {
+    if text == "infinity" || text == "unlimited" {
         return Some(u64::MAX);
     }
-    let digits = soft.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match &soft[digits.len()..] {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
         "" => 0,
         "K" => 10,
         "M" => 20,
@@ -122,8 +148,8 @@ mod tests {
 
     #[test]
     fn limits_are_read_as_systemd_writes_them() {
-        assert_eq!(resource("1024:524288"), Some(1024));
-        assert_eq!(resource("infinity"), Some(u64::MAX));
+        assert_eq!(resources("1024:524288"), Some((1024, 524_288)));
+        assert_eq!(resources("infinity"), Some((u64::MAX, u64::MAX)));
         assert_eq!(resource("8M"), Some(8 << 20));
         assert_eq!(resource("many"), None);
     }
@@ -140,6 +166,6 @@ mod tests {
         host.unit_texts =
             vec!["[Service]\nLimitNOFILE=1\n".to_owned(), "LimitNOFILE = 7:9\n".to_owned()];
         let found = limit(&host, "LimitNOFILE", "Max open files").unwrap();
-        assert_eq!((found.soft, found.from), (7, "(ringway.service)"));
+        assert_eq!((found.soft, found.hard, found.from), (7, 9, "(ringway.service)"));
     }
 }

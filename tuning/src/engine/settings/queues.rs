@@ -138,27 +138,23 @@ fn interrupts(host: &Host, interface: &Interface) -> Setting {
     let wanted = queues
         .iter()
         .map(|(number, (queue, _))| (interrupt_path(*number), Format::List, place(*queue)));
-    let setting = steered(host, &INTERRUPTS, wanted.collect(), |_| false);
-    if setting.hurts() && are_apart(host, &queues, distinct.len()) {
-        return named(Setting { state: State::Ok, change: None, ..setting }, interface);
-    }
+    let is_placed = |text: &str| is_pinned(host, text);
+    let setting = steered(host, &INTERRUPTS, wanted.collect(), is_placed);
     // Numbers of interrupts may be others after the next start; names stay.
-    let lines = queues
-        .values()
-        .map(|(queue, name)| Lasting::Queue(format!("pin '{name}' {}", place(*queue))));
-    let change = setting.change.map(|change| Change { lasting: lines.collect(), ..change });
+    let lines = |live: &[Live]| {
+        let is_moved = |number: u32| live.iter().any(|one| one.path == interrupt_path(number));
+        let moved = queues.iter().filter(|(number, _)| is_moved(**number));
+        let line = |(queue, name): &(usize, &str)| format!("pin '{name}' {}", place(*queue));
+        moved.map(|(_, queue)| Lasting::Queue(line(queue))).collect()
+    };
+    let change = setting.change.map(|it| Change { lasting: lines(&it.live), live: it.live });
     named(Setting { change, ..setting }, interface)
 }
 
-/// Is each interrupt on one core, and do the queues use as many cores as they can? Then it does not
-/// matter which they are.
-fn are_apart(host: &Host, queues: &BTreeMap<u32, (usize, &str)>, queues_count: usize) -> bool {
-    let core_of = |number: &u32| {
-        let cores = parse_list(host.text(&interrupt_path(*number))?)?;
-        (cores.len() == 1).then(|| cores.first().copied())?
-    };
-    let cores: Option<BTreeSet<usize>> = queues.keys().map(core_of).collect();
-    cores.is_some_and(|cores| cores.len() >= queues_count.min(host.cores.len()))
+/// Is an interrupt kept from some core that is online? Then somebody has chosen its place already.
+fn is_pinned(host: &Host, text: &str) -> bool {
+    let cores = parse_list(text).unwrap_or_default();
+    !cores.is_empty() && host.cores.iter().any(|core| !cores.contains(core))
 }
 
 /// The queue that an interrupt's name ends in, such as `eth0-TxRx-3` or `mlx5_comp3@pci:…`.
@@ -192,7 +188,7 @@ fn steered(
     host: &Host,
     about: &About,
     wanted: Vec<(String, Format, String)>,
-    is_good: fn(&str) -> bool,
+    is_good: impl Fn(&str) -> bool,
 ) -> Setting {
     let shown = |values: Vec<String>| Some(values.join(" "));
     let all = shown(wanted.iter().map(|(_, _, value)| value.clone()).collect());
@@ -230,6 +226,17 @@ fn named(setting: Setting, interface: &Interface) -> Setting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interrupt_on_some_of_the_cores_was_put_there() {
+        let host = Host { cores: vec![0, 1, 2, 3], ..Host::default() };
+        for text in ["0\n", "3\n", "0-2\n", "1,3\n"] {
+            assert!(is_pinned(&host, text), "{text}");
+        }
+        for text in ["0-3\n", "0-7\n", "\n", "many\n"] {
+            assert!(!is_pinned(&host, text), "{text}");
+        }
+    }
 
     #[test]
     fn queues_are_found_by_the_names_of_their_interrupts() {

@@ -30,6 +30,9 @@ const LOCKED: About = About {
     pain: Pain::Loses,
 };
 
+const ASK: &str = "`apply` does not undo what somebody has switched off to be safer; if they agree, \
+                   set it to 1 and kernel.io_uring_group to the service's group";
+
 pub(super) fn settings(host: &Host) -> Vec<Setting> {
     vec![disabled(host), locked(host)]
 }
@@ -41,7 +44,8 @@ fn disabled(host: &Host) -> Setting {
     if setting.current.as_deref() == Some("1") && has_group {
         return Setting { state: State::Ok, change: None, ..setting };
     }
-    setting
+    let by_hand = setting.hurts().then_some(ASK);
+    Setting { change: None, by_hand, ..setting }
 }
 
 fn locked(host: &Host) -> Setting {
@@ -52,5 +56,10 @@ fn locked(host: &Host) -> Setting {
         return LOCKED.setting(None, Some(format!("{wanted} or more")), State::Unknown(why));
     };
     let pain = if current.soft < of_one_server { LOCKED.pain } else { Pain::Costs };
-    directive(&LOCKED, current, wanted, pain)
+    let line = match current.hard {
+        u64::MAX => format!("{wanted}:infinity"),
+        hard if hard > wanted => format!("{wanted}:{hard}"),
+        _ => wanted.to_string(),
+    };
+    directive(&LOCKED, host, (current.soft, current.from), (wanted, line, pain))
 }

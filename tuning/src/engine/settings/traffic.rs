@@ -65,7 +65,16 @@ pub(super) fn settings(host: &Host) -> Vec<Setting> {
         idle,
         pacing,
         CONTROL.left_alone(host, "a matter of the network's paths; nothing is wanted"),
-        POLL.exactly(host, "0"),
-        READ.exactly(host, "0"),
+        polled(host, &POLL),
+        polled(host, &READ),
     ]
+}
+
+/// Somebody has chosen it for another program, if it is not zero: it is said, and left to them.
+fn polled(host: &Host, about: &About) -> Setting {
+    let setting = about.exactly(host, "0");
+    let by_hand = setting.hurts().then_some(
+        "`apply` does not change it: ask who has set it for what, and set it to 0 if nobody needs it",
+    );
+    Setting { change: None, by_hand, ..setting }
 }
