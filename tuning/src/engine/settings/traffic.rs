@@ -74,7 +74,8 @@ pub(super) fn settings(host: &Host) -> Vec<Setting> {
 fn polled(host: &Host, about: &About) -> Setting {
     let setting = about.exactly(host, "0");
     let by_hand = setting.hurts().then_some(
-        "`apply` does not change it: ask who has set it for what, and set it to 0 if nobody needs it",
+        "`apply` does not change it: ask who has set it for what, and set it to 0 if nobody \
+         needs it",
     );
     Setting { change: None, by_hand, ..setting }
 }
