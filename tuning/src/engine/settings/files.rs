@@ -30,8 +30,8 @@ const MACHINE: About = About {
 const SERVICE: About = About {
     name: "LimitNOFILE",
     reason: "it bounds a ring's table of sockets, so that below it a shard drives several rings, \
-             each with receive buffers of its own; on the portable driver it bounds all clients. The hard limit \
-             counts: the server raises the soft one to it",
+             each with receive buffers of its own; on the portable driver it bounds all clients. \
+             The hard limit counts: the server raises the soft one to it",
     effect: Effect {
         text: "a table of 20,000 registers where the limit is 20,000, and one of 20,001 does not; \
                100,000 clients were held with that limit, on several rings",
