@@ -3,7 +3,7 @@ scripts/bench --durable; the data directory should not be on tmpfs.
 
 The server with its journal and store runs on core 0, the load on core 1. The bare disk is a loop on
 core 0 that writes and syncs as many bytes per batch as the journal did, into a preallocated file
-beside it, in turn with the server.
+beside it, half of the time before the server and half of it behind.
 """
 
 import argparse
@@ -107,6 +107,8 @@ def percentile(values, hundredth):
 class Bench:
     def __init__(self, arguments, folder):
         self.arguments, self.folder, self.pairs = arguments, folder, 0
+        # Bytes of the journal's last batches, by depth.
+        self.batch_bytes = {}
         path = folder / "config.json"
         path.write_text(json.dumps(config(folder / "data")))
         words = [arguments.server, "serve", "--config", str(path)]
@@ -127,7 +129,18 @@ class Bench:
         return json.loads(done.stdout)
 
     def at_most(self, depth, seconds):
-        """As many publications as are acknowledged, against the bare disk in equal batches."""
+        """As many publications as are acknowledged, against the bare disk in equal batches: before,
+        as the journal's were last, and behind, as they were now."""
+        if depth not in self.batch_bytes:
+            self.run_at_most(depth, 1)
+        first = bare(self.folder, self.batch_bytes[depth], seconds / 2)
+        load, entries = self.run_at_most(depth, seconds)
+        rate = (first + bare(self.folder, self.batch_bytes[depth], seconds / 2)) / 2
+        load.update(entries=entries, bare=rate * entries, share=load["per_second"] / (rate * entries))
+        return load
+
+    def run_at_most(self, depth, seconds):
+        """The load's report, and entries of a batch."""
         before = metrics(METRICS)
         load = self.load("durable", "--depth", depth, "--seconds", seconds)
         after = metrics(METRICS)
@@ -136,10 +149,8 @@ class Bench:
         # What the store has to catch up with is not the bare disk's.
         while metrics(METRICS)["store_lag_entries"] > 0:
             time.sleep(0.2)
-        entries = load["acknowledged"] / commits
-        rate = bare(self.folder, int(written / commits), seconds)
-        load.update(entries=entries, bare=rate * entries, share=load["per_second"] / (rate * entries))
-        return load
+        self.batch_bytes[depth] = int(written / commits)
+        return load, load["acknowledged"] / commits
 
     def latency(self, seconds):
         """At 1,000 publications per second, against the bare disk at the same pace."""

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! queue ──► gather ──► write ──► sync ──► board: synced ──► gather …
-//!                        │         │                └─ nothing waits: seal, sleep
+//!                        │         │                └─ nothing waits: announce, seal, sleep
 //!                        └────┬────┘
 //!                       failure: the term ends, everything unsynced is void ──► new segment
 //! ```
+//!
+//! What is synced is announced when the batch behind it is on its way to the disk: whoever is woken
+//! may take the core, and the disk has work meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -50,6 +53,13 @@ pub(crate) struct JournalStart {
     pub segment_bytes: u64,
 }
 
+/// Entries that are synced, and that nobody was woken for.
+#[derive(Clone, Copy, Debug)]
+struct Unannounced {
+    /// One of them counts only when the store has it.
+    awaits_store: bool,
+}
+
 /// The writing side of the journal.
 pub struct Journal<F: Files> {
     files: F,
@@ -69,6 +79,8 @@ pub struct Journal<F: Files> {
     held: Option<Append>,
     buffer: Vec<u8>,
     is_sealed: bool,
+    /// Entries are synced, and nobody was woken for them.
+    unannounced: Option<Unannounced>,
     is_failing: bool,
     is_spare_failing: bool,
     /// Turns until a segment is made ahead again, after one could not be.
@@ -101,6 +113,7 @@ impl<F: Files> Journal<F> {
             held: None,
             buffer: Vec::new(),
             is_sealed: true,
+            unannounced: None,
             is_failing: false,
             is_spare_failing: false,
             spare_turns_left: 0,
@@ -126,6 +139,7 @@ impl<F: Files> Journal<F> {
         file.write_at(header.bytes, header.position).await.0?;
         file.sync_data().await?;
         self.settle(&entries);
+        self.announce();
         Ok(())
     }
 
@@ -146,6 +160,7 @@ impl<F: Files> Journal<F> {
             self.commit().await;
             return Turn::Busy;
         }
+        self.announce();
         if !self.is_sealed {
             self.seal().await;
             return Turn::Busy;
@@ -234,10 +249,15 @@ impl<F: Files> Journal<F> {
             self.writer.push(&entry.body, entry.body_crc);
         }
         let write = self.writer.finish();
-        let bytes = write.bytes.len();
+        let (position, bytes) = (write.position, write.bytes.len());
         let file = self.file.as_ref().expect("a segment is open while batches are written");
-        let (written, buffer) = file.write_at(write.bytes, write.position).await;
+        let (written, buffer) = file.write_at(write.bytes, position).await;
+        if self.unannounced.is_some() {
+            file.start_writing(position, bytes as u64);
+        }
         self.buffer = buffer;
+        self.announce();
+        let file = self.file.as_ref().expect("still the same");
         if self.buffer.capacity() > 2 * BATCH_BYTES_MAX {
             self.buffer = Vec::new();
         }
@@ -248,7 +268,7 @@ impl<F: Files> Journal<F> {
         Ok(bytes)
     }
 
-    /// A batch is synced: tells everybody.
+    /// A batch is synced: whoever looks sees it. [`Journal::announce`] wakes those that sleep.
     fn settle(&mut self, entries: &[Append]) {
         // Before the follower may read them: nothing is stored that does not show as synced.
         for entry in entries {
@@ -272,12 +292,18 @@ impl<F: Files> Journal<F> {
         }
         self.shared.synced_entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
         if !entries.is_empty() {
-            self.shared.board.announce();
-            self.shared.follower_wake.notify_one();
-            let is_much = self.shared.unstored_bytes() > COMMIT_BYTES_SOON;
-            if is_much || entries.iter().any(|entry| entry.awaits_store) {
-                self.shared.follower_hurry.notify_one();
-            }
+            let awaits_store = entries.iter().any(|entry| entry.awaits_store);
+            self.unannounced = Some(Unannounced { awaits_store });
+        }
+    }
+
+    /// Wakes everybody who waits for what is synced. Before anything that may take long.
+    fn announce(&mut self) {
+        let Some(Unannounced { awaits_store }) = self.unannounced.take() else { return };
+        self.shared.board.announce();
+        self.shared.follower_wake.notify_one();
+        if awaits_store || self.shared.unstored_bytes() > COMMIT_BYTES_SOON {
+            self.shared.follower_hurry.notify_one();
         }
     }
 
@@ -386,6 +412,7 @@ impl<F: Files> Journal<F> {
 
     /// Goes on in the next segment, which has room for a batch with so many bytes of records.
     async fn open_segment(&mut self, records_bytes: usize) -> std::io::Result<()> {
+        self.announce();
         self.file = None;
         let bytes = self.segment_bytes.max(Writer::segment_bytes_for(records_bytes));
         let finished = self.spare.finish().await;
@@ -455,6 +482,7 @@ impl<F: Files> Journal<F> {
         if self.lowest_segment >= needed {
             return;
         }
+        self.announce();
         // One name at a time: after a power cut no hole is left between the segments.
         let number = self.lowest_segment;
         let deleted = match self.files.delete(number).await {

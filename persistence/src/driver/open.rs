@@ -27,7 +27,7 @@ use super::replaying::{ReadError, ReadJournal, TornTail, read_journal};
 use super::shared::{Append, Clock, Shared, wall_clock};
 use crate::engine::generations::Turn;
 use crate::engine::record;
-use crate::files::{Files, StdFiles, UringFiles};
+use crate::files::{Files, StartWriting, StdFiles, UringFiles};
 use crate::limits::{
     APPENDS_WAITING_MAX, NAMESPACES_TIME_MAX, NAMESPACES_WAITING_MAX, PARTITIONS_MAX,
     SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SHUTDOWN_STORE_TIME_DEFAULT, STORE_NICE,
@@ -72,6 +72,9 @@ pub struct PersistenceOptions {
     /// Called once by the journal's thread, before it writes: where a program says how that thread
     /// is scheduled. Everybody waits for it, and it runs for microseconds between two waits.
     pub journal_begins: fn(),
+    /// Begins to bring bytes of the journal to the disk without waiting, where it writes through
+    /// `std::fs`: a hint, so nothing is lost where it does nothing.
+    pub start_writing: StartWriting,
 }
 
 impl PersistenceOptions {
@@ -92,6 +95,7 @@ impl PersistenceOptions {
             shutdown_store_time: SHUTDOWN_STORE_TIME_DEFAULT,
             clock: wall_clock(),
             journal_begins: || {},
+            start_writing: |_, _, _| {},
         }
     }
 }
@@ -402,7 +406,7 @@ fn start_journal(
     unproven: Vec<Append>,
 ) -> Result<(JoinHandle<()>, bool), OpenError> {
     let (ready, is_ready) = blocking::channel();
-    let PersistenceOptions { journal_io, journal_begins, .. } = *options;
+    let PersistenceOptions { journal_io, journal_begins, start_writing, .. } = *options;
     let body = move || {
         journal_begins();
         let uring = match journal_io {
@@ -427,6 +431,7 @@ fn start_journal(
                 runtime.block_on(live(journal, ready, true));
             }
             None => {
+                let files = files.started_by(start_writing);
                 let journal = Journal::new(files, shared, start, unproven);
                 match runtime() {
                     Ok(runtime) => runtime.block_on(live(journal, ready, false)),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-pub use standard::StdFiles;
+pub use standard::{StartWriting, StdFile, StdFiles};
 pub use uring::UringFiles;
 
 /// One segment that is written. Only the journal has one.
@@ -28,6 +28,10 @@ pub trait SegmentFile {
         bytes: Vec<u8>,
         position: u64,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
+
+    /// Begins to bring what was written there to the disk, and does not wait for it. A hint: only
+    /// [`SegmentFile::sync_data`] says what is there.
+    fn start_writing(&self, _position: u64, _bytes: u64) {}
 
     /// Returns when everything that was written survives a power cut. After an error nobody knows
     /// what does, and asking again may claim that all is well.

@@ -14,16 +14,33 @@ use tokio::sync::oneshot;
 use super::{Files, Pace, SegmentFile, SegmentSource, segment_name, segment_number};
 use crate::limits::{ZEROS_BYTES, ZEROS_PAUSE_MAX};
 
+/// Begins to bring bytes of a file, from a position on, to the disk, and does not wait for it.
+/// `std` has no name for that (`sync_file_range(2)`).
+pub type StartWriting = fn(&File, u64, u64);
+
 /// Segments in a folder.
 #[derive(Clone, Debug)]
 pub struct StdFiles {
     folder: PathBuf,
+    start_writing: StartWriting,
+}
+
+/// A segment of [`StdFiles`].
+#[derive(Debug)]
+pub struct StdFile {
+    file: File,
+    start_writing: StartWriting,
 }
 
 impl StdFiles {
     /// The segments in `folder`, which is there.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), start_writing: |_, _, _| {} }
+    }
+
+    /// The same segments, which begin to reach the disk before they are synced.
+    pub fn started_by(self, start_writing: StartWriting) -> Self {
+        Self { start_writing, ..self }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -51,6 +68,23 @@ impl StdFiles {
             return Err(error);
         }
         Ok(file)
+    }
+
+    /// Beside the commits, it is made on a thread of its own.
+    pub(super) async fn create_file(
+        &self,
+        number: u64,
+        bytes: u64,
+        pace: Pace,
+    ) -> io::Result<File> {
+        if matches!(pace, Pace::AtOnce) {
+            return self.create_blocking(number, bytes, &pace);
+        }
+        let (sender, receiver) = oneshot::channel();
+        let files = self.clone();
+        let body = move || drop(sender.send(files.create_blocking(number, bytes, &pace)));
+        Builder::new().name("segment".to_owned()).spawn(body)?;
+        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the segment's thread panicked")))
     }
 
     pub(super) fn delete_blocking(&self, number: u64) -> io::Result<()> {
@@ -86,10 +120,10 @@ fn write_zeros(file: &File, bytes: u64, pace: &Pace) -> io::Result<()> {
     file.sync_all()
 }
 
-impl SegmentFile for File {
+impl SegmentFile for StdFile {
     async fn write_at(&self, bytes: Vec<u8>, position: u64) -> (io::Result<()>, Vec<u8>) {
         // One call, not `write_all_at`: a short write is a failure and takes the segment with it.
-        let result = match FileExt::write_at(self, &bytes, position) {
+        let result = match self.file.write_at(&bytes, position) {
             Ok(count) if count == bytes.len() => Ok(()),
             Ok(_) => Err(io::ErrorKind::WriteZero.into()),
             Err(error) => Err(error),
@@ -97,24 +131,21 @@ impl SegmentFile for File {
         (result, bytes)
     }
 
+    fn start_writing(&self, position: u64, bytes: u64) {
+        (self.start_writing)(&self.file, position, bytes);
+    }
+
     async fn sync_data(&self) -> io::Result<()> {
-        File::sync_data(self)
+        self.file.sync_data()
     }
 }
 
 impl Files for StdFiles {
-    type File = File;
+    type File = StdFile;
 
-    /// Beside the commits, it is made on a thread of its own.
-    async fn create(&self, number: u64, bytes: u64, pace: Pace) -> io::Result<File> {
-        if matches!(pace, Pace::AtOnce) {
-            return self.create_blocking(number, bytes, &pace);
-        }
-        let (sender, receiver) = oneshot::channel();
-        let files = self.clone();
-        let body = move || drop(sender.send(files.create_blocking(number, bytes, &pace)));
-        Builder::new().name("segment".to_owned()).spawn(body)?;
-        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the segment's thread panicked")))
+    async fn create(&self, number: u64, bytes: u64, pace: Pace) -> io::Result<StdFile> {
+        let file = self.create_file(number, bytes, pace).await?;
+        Ok(StdFile { file, start_writing: self.start_writing })
     }
 
     async fn delete(&self, number: u64) -> io::Result<()> {

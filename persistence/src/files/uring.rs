@@ -42,7 +42,7 @@ impl Files for UringFiles {
     type File = tokio_uring::fs::File;
 
     async fn create(&self, number: u64, bytes: u64, pace: Pace) -> io::Result<Self::File> {
-        self.files.create(number, bytes, pace).await.map(tokio_uring::fs::File::from_std)
+        self.files.create_file(number, bytes, pace).await.map(tokio_uring::fs::File::from_std)
     }
 
     async fn delete(&self, number: u64) -> io::Result<()> {

@@ -28,6 +28,10 @@ pub(super) fn open(
         segment_bytes: wanted.segment_bytes,
         unstored_bytes_max: wanted.backlog_bytes_max,
         journal_begins: schedule_journal,
+        // A hint; what fails is said by the sync behind it.
+        start_writing: |file, position, bytes| {
+            let _ = shard::disk::start_writing(file, position, bytes);
+        },
         ..PersistenceOptions::new(&wanted.directory, settings.partitions, namespaces)
     };
     let opened = persistence::open(options).map_err(|error| error.to_string())?;
