@@ -90,6 +90,16 @@ fn cores_of(host: &Host, queue: usize, queues_count: usize) -> BTreeSet<usize> {
         .collect()
 }
 
+/// For each of so many queues: where its cores are written, how, and which they are.
+fn masks(
+    host: &Host,
+    count: usize,
+    path: impl Fn(usize) -> String,
+) -> Vec<(String, Format, String)> {
+    let of = |queue| (path(queue), Format::Mask, mask(&cores_of(host, queue, count)));
+    (0..count).map(of).collect()
+}
+
 fn receive(host: &Host, interface: &Interface) -> Setting {
     let count = interface.receive_queues;
     if host.cores.len() < 2 {
@@ -99,11 +109,8 @@ fn receive(host: &Host, interface: &Interface) -> Setting {
         let why = "as many receive queues as cores: the device spreads packets itself";
         return named(RECEIVE.setting(None, None, State::NotApplicable(why)), interface);
     }
-    let wanted = (0..count).map(|queue| {
-        let path = receive_path(&interface.name, queue);
-        (path, Format::Mask, mask(&cores_of(host, queue, count)))
-    });
-    named(steered(host, &RECEIVE, wanted.collect(), is_chosen), interface)
+    let wanted = masks(host, count, |queue| receive_path(&interface.name, queue));
+    named(steered(host, &RECEIVE, wanted, is_chosen), interface)
 }
 
 fn transmit(host: &Host, interface: &Interface) -> Setting {
@@ -112,11 +119,8 @@ fn transmit(host: &Host, interface: &Interface) -> Setting {
         let why = "one transmit queue, or one core: there is nothing to choose";
         return named(TRANSMIT.setting(None, None, State::NotApplicable(why)), interface);
     }
-    let wanted = (0..count).map(|queue| {
-        let path = transmit_path(&interface.name, queue);
-        (path, Format::Mask, mask(&cores_of(host, queue, count)))
-    });
-    named(steered(host, &TRANSMIT, wanted.collect(), is_chosen), interface)
+    let wanted = masks(host, count, |queue| transmit_path(&interface.name, queue));
+    named(steered(host, &TRANSMIT, wanted, is_chosen), interface)
 }
 
 fn interrupts(host: &Host, interface: &Interface) -> Setting {
