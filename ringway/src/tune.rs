@@ -5,15 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use tuning::driver::{self, Applied, Reverted, Root, STATE};
-use tuning::engine::{Form, Plan};
+use tuning::engine::{Form, Plan, SERVICE, TUNED};
 use tuning::{Report, plan_text};
 
 use crate::limits::{CONNECTIONS_EXPECTED, DOCTOR_CONNECTIONS_MAX};
-
-/// How the path of the service's drop-in ends.
-const DROP_IN: &str = "ringway.service.d/90-ringway.conf";
-/// How the path of tuned's profile ends.
-const PROFILE: &str = "tuned.conf";
 
 /// What to do about the host's settings.
 #[derive(Clone, Debug, Subcommand)]
@@ -140,15 +135,15 @@ fn told(applied: &Applied, plan: &Plan) -> bool {
     }
     let written = applied.written_count;
     println!("{written} values and files were written; {STATE} has what was there before.");
-    let writes = |end: &str| plan.files.iter().any(|file| file.path.ends_with(end));
-    let has_drop_in = writes(DROP_IN);
+    let writes = |path: &str| plan.files.iter().any(|file| file.path == path);
+    let has_drop_in = writes(SERVICE);
     if has_drop_in {
         println!("next: `systemctl daemon-reload`");
     }
     if has_drop_in || plan.live.iter().any(|live| live.id == "net.core.somaxconn") {
         println!("next: restart ringway, which takes its limits and somaxconn at its start");
     }
-    if writes(PROFILE) {
+    if writes(TUNED) {
         println!("next: `tuned-adm profile ringway`, so that it holds after the next start");
     }
     if applied.failures.is_empty() {
@@ -167,11 +162,11 @@ fn revert(arguments: &RevertArguments) -> Result<bool, String> {
     let reverted: Reverted =
         driver::revert(&root, arguments.force).map_err(|failure| failure.to_string())?;
     println!("{} values and files were put back.", reverted.restored_count);
-    let has = |end: &str| reverted.files.iter().any(|path| path.ends_with(end));
-    if has(DROP_IN) {
+    let has = |path: &str| reverted.files.iter().any(|one| one == path);
+    if has(SERVICE) {
         println!("next: `systemctl daemon-reload`, and restart ringway");
     }
-    if has(PROFILE) {
+    if has(TUNED) {
         println!("next: `tuned-adm profile NAME`, if ringway is the active profile: it is gone");
     }
     for gone in &reverted.gone {

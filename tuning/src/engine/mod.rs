@@ -15,6 +15,7 @@ pub use host::{Host, Interface, Reading};
 pub use places::place_of_others;
 pub use plan::{FILES, FileChange, Form, Found, Ground, LiveChange, Plan, Refusal, parents, plan};
 pub use record::{Contents, Fate, FileBefore, FileRecord, LiveRecord, Record, SettingRecord};
+pub use texts::{SERVICE, TUNED};
 
 /// One setting of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]

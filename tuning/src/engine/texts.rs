@@ -8,8 +8,10 @@ use super::record::{Record, SettingRecord};
 
 pub(super) const SYSCTL: &str = "/etc/sysctl.d/90-ringway.conf";
 pub(super) const BOOT: &str = "/etc/tmpfiles.d/90-ringway.conf";
-pub(super) const TUNED: &str = "/etc/tuned/ringway/tuned.conf";
-pub(super) const SERVICE: &str = "/etc/systemd/system/ringway.service.d/90-ringway.conf";
+/// The profile of tuned.
+pub const TUNED: &str = "/etc/tuned/ringway/tuned.conf";
+/// The drop-in of the service's unit.
+pub const SERVICE: &str = "/etc/systemd/system/ringway.service.d/90-ringway.conf";
 pub(super) const QUEUES: &str = "/etc/ringway/queues.sh";
 
 const PLAIN: u32 = 0o644;
