@@ -2,6 +2,7 @@
 //! together.
 
 pub mod acme;
+mod causes;
 pub mod command_line;
 pub mod doctor;
 mod doctor_acme;

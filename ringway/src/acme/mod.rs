@@ -32,9 +32,3 @@ pub struct AcmeSettings {
     /// Who vouches for the directory's own certificate, in PEM; `None`: the usual roots.
     pub directory_roots: Option<String>,
 }
-
-/// An error and its causes in one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let rest = std::iter::successors(error.source(), |cause| cause.source());
-    rest.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
-}

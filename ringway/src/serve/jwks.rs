@@ -18,7 +18,7 @@ use hyper_util::rt::TokioExecutor;
 use protocol::time::Moment;
 use tokio::sync::{mpsc, watch};
 
-use crate::acme::causes;
+use crate::causes::causes;
 use crate::node::{ShardHandle, deliver};
 
 /// What tokens are checked by, as the settings say.

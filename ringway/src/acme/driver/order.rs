@@ -11,9 +11,10 @@ use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
 use super::client::Http;
+use crate::acme::AcmeSettings;
 use crate::acme::engine::Failure;
 use crate::acme::folder::Folder;
-use crate::acme::{AcmeSettings, causes};
+use crate::causes::causes;
 use crate::limits::{ACME_DETAIL_CHARACTERS_MAX, ACME_ORDER_TIMEOUT};
 use crate::secret::Secret;
 use crate::serve::tls::ServedTls;
