@@ -9,7 +9,8 @@ use shard::placement::Placement;
 use shard::probe::RingRefusal;
 
 use crate::doctor_memory::Forecast;
-use crate::limits::{BACKLOG_MIN, CONNECTIONS_EXPECTED, FILES_BESIDE};
+use crate::doctor_tuning::{LIMIT_OF_FILES, SWITCH_OF_RING};
+use crate::limits::{CONNECTIONS_EXPECTED, FILES_BESIDE};
 use crate::memory::proc::{kib, text};
 use crate::memory::{MemorySettings, Room};
 use crate::node::driver::{Driver, PORTABLE_COSTS};
@@ -52,12 +53,8 @@ pub enum Pain {
 struct Host {
     kernel: String,
     ring_refusal: Option<RingRefusal>,
-    ring_disabled: u64,
     files_soft: u64,
     files_hard: u64,
-    backlog_max: u64,
-    conntrack_max: Option<u64>,
-    huge_pages: String,
     memory_bytes: u64,
     available_bytes: u64,
     room: Option<Room>,
@@ -103,7 +100,7 @@ pub fn examine(settings: &Settings, connections: Option<u64>) -> Report {
     if let Some(acme) = settings.tls.as_ref().and_then(|tls| tls.acme.as_ref()) {
         findings.extend(crate::doctor_acme::examine(acme, settings.listen.port()));
     }
-    findings.extend(crate::doctor_tuning::examine(needs.connections, &findings));
+    findings.extend(crate::doctor_tuning::examine(needs.connections, &said(&host, &needs)));
     findings.sort_by_key(|finding| finding.pain);
     Report { host, needs, findings }
 }
@@ -196,20 +193,14 @@ impl Host {
     }
 
     fn read(memory_settings: MemorySettings) -> Self {
-        let number =
-            |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
         let files = getrlimit(Resource::Nofile);
         let memory = text("/proc/meminfo");
         let placement = Placement::of_this_process();
         Self {
             kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
             ring_refusal: shard::probe::probe().err(),
-            ring_disabled: number("/proc/sys/kernel/io_uring_disabled").unwrap_or(0),
             files_soft: files.current.unwrap_or(u64::MAX),
             files_hard: files.maximum.unwrap_or(u64::MAX),
-            backlog_max: number("/proc/sys/net/core/somaxconn").unwrap_or(u64::MAX),
-            conntrack_max: number("/proc/sys/net/netfilter/nf_conntrack_max"),
-            huge_pages: chosen(&text("/sys/kernel/mm/transparent_hugepage/enabled")),
             memory_bytes: kib(&memory, "MemTotal:").unwrap_or(u64::MAX),
             available_bytes: kib(&memory, "MemAvailable:").unwrap_or(u64::MAX),
             room: memory_settings.room(),
@@ -220,9 +211,18 @@ impl Host {
 }
 
 fn judge(host: &Host, needs: &Needs) -> Vec<Finding> {
-    let checks =
-        [ring, files, backlog, conntrack, memory, ring_switch, huge_pages, too_many_shards];
+    let checks = [ring, files, memory, too_many_shards];
     checks.iter().filter_map(|check| check(host, needs)).collect()
+}
+
+/// Settings, by their names in `ringway tune`, of which these findings speak already.
+fn said(host: &Host, needs: &Needs) -> Vec<&'static str> {
+    let is_switched_off = matches!(host.ring_refusal, Some(RingRefusal::DisabledBySysctl(_)));
+    let all = [
+        (LIMIT_OF_FILES, files(host, needs).is_some()),
+        (SWITCH_OF_RING, is_switched_off && ring(host, needs).is_some()),
+    ];
+    all.into_iter().filter(|(_, is_said)| *is_said).map(|(id, _)| id).collect()
 }
 
 fn ring(host: &Host, needs: &Needs) -> Option<Finding> {
@@ -276,53 +276,8 @@ fn files(host: &Host, needs: &Needs) -> Option<Finding> {
     })
 }
 
-fn backlog(host: &Host, _: &Needs) -> Option<Finding> {
-    (host.backlog_max < BACKLOG_MIN).then(|| Finding {
-        pain: Pain::Loses,
-        what: format!("net.core.somaxconn is {}", host.backlog_max),
-        why: "when many clients return at once, the kernel drops connections it cannot queue",
-        fix: format!("run `sysctl net.core.somaxconn={BACKLOG_MIN}`"),
-    })
-}
-
-fn conntrack(host: &Host, needs: &Needs) -> Option<Finding> {
-    let entries = host.conntrack_max.filter(|entries| *entries < needs.connections)?;
-    Some(Finding {
-        pain: Pain::Loses,
-        what: format!(
-            "net.netfilter.nf_conntrack_max is {entries}, below {} connections",
-            needs.connections
-        ),
-        why: "the firewall drops packets of connections it has no entry for",
-        fix: format!(
-            "run `sysctl net.netfilter.nf_conntrack_max={}`, or exempt the client port",
-            needs.connections * 2
-        ),
-    })
-}
-
 fn memory(host: &Host, needs: &Needs) -> Option<Finding> {
     host.forecast(needs).judge(host.available_bytes, host.room.as_ref())
-}
-
-fn ring_switch(host: &Host, _: &Needs) -> Option<Finding> {
-    let is_restricted = host.ring_disabled == 1 && host.ring_refusal.is_none();
-    is_restricted.then(|| Finding {
-        pain: Pain::Costs,
-        what: "kernel.io_uring_disabled is 1".to_owned(),
-        why: "only privileged users and kernel.io_uring_group may use the ring",
-        fix: "run the server as the user who ran this, or `sysctl kernel.io_uring_disabled=0`"
-            .to_owned(),
-    })
-}
-
-fn huge_pages(host: &Host, _: &Needs) -> Option<Finding> {
-    (host.huge_pages == "always").then(|| Finding {
-        pain: Pain::Costs,
-        what: "transparent huge pages are always on".to_owned(),
-        why: "tables that are half empty take memory in steps of 2 MiB",
-        fix: "run `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`".to_owned(),
-    })
 }
 
 fn too_many_shards(host: &Host, needs: &Needs) -> Option<Finding> {
@@ -337,12 +292,6 @@ fn too_many_shards(host: &Host, needs: &Needs) -> Option<Finding> {
     })
 }
 
-/// The word in brackets: `always [madvise] never`.
-fn chosen(text: &str) -> String {
-    let between = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-    between.map(|(word, _)| word.to_owned()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,12 +300,8 @@ mod tests {
         Host {
             kernel: "6.12.0".to_owned(),
             ring_refusal: None,
-            ring_disabled: 0,
             files_soft: 1_048_576,
             files_hard: 1_048_576,
-            backlog_max: 4_096,
-            conntrack_max: None,
-            huge_pages: "madvise".to_owned(),
             memory_bytes: 8 << 30,
             available_bytes: 8 << 30,
             room: None,
@@ -387,19 +332,28 @@ mod tests {
             ring_refusal: Some(RingRefusal::NotPermitted),
             files_soft: 1_024,
             files_hard: 4_096,
-            backlog_max: 128,
-            conntrack_max: Some(65_536),
-            huge_pages: "always".to_owned(),
             available_bytes: 1 << 20,
             shards_count: 2,
             ..good_host()
         };
         let findings = judge(&host, &Needs { io: IoChoice::Ring, ..needs() });
-        assert_eq!(findings.len(), 7);
+        assert_eq!(findings.len(), 4);
         assert!(findings.iter().all(|finding| !finding.fix.is_empty()));
         assert_eq!(findings[0].pain, Pain::Stops);
         assert!(findings[0].what.contains("not permitted"), "{:?}", findings[0]);
         assert!(findings[1].fix.contains("LimitNOFILE=1415"), "{:?}", findings[1]);
+    }
+
+    #[test]
+    fn settings_that_a_finding_speaks_of_are_known() {
+        let refusal = Some(RingRefusal::DisabledBySysctl(1));
+        let host = Host { ring_refusal: refusal, files_soft: 1_024, ..good_host() };
+        assert_eq!(said(&good_host(), &needs()), [""; 0]);
+        assert_eq!(said(&host, &needs()), ["LimitNOFILE", "kernel.io_uring_disabled"]);
+        let portable = Needs { io: IoChoice::Portable, ..needs() };
+        assert_eq!(said(&host, &portable), ["LimitNOFILE"]);
+        let elsewise = Host { ring_refusal: Some(RingRefusal::NotPermitted), ..good_host() };
+        assert_eq!(said(&elsewise, &needs()), [""; 0]);
     }
 
     #[test]
@@ -428,7 +382,6 @@ mod tests {
 
     #[test]
     fn files_of_the_kernel_are_read() {
-        assert_eq!(chosen("always [madvise] never\n"), "madvise");
         let memory = MemorySettings { limit_bytes: None, refuse_percent: 80, shed_percent: 90 };
         let host = Host::read(memory);
         assert!(host.room.as_ref().is_some_and(|room| room.bytes < host.memory_bytes));

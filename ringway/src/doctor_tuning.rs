@@ -6,49 +6,40 @@ use tuning::driver::{Root, read};
 use tuning::engine::{self, Setting, State, judge};
 
 use crate::doctor::{Finding, Pain};
-use crate::limits::{BACKLOG_MIN, FILES_BESIDE};
+use crate::limits::FILES_BESIDE;
 
-/// Settings that the doctor has rows of its own for, and how these begin. Where one of them was
-/// written the other would say it again.
-const SAID_ALREADY: [(&str, &str); 5] = [
-    ("LimitNOFILE", "this process may have"),
-    ("net.core.somaxconn", "net.core.somaxconn is"),
-    ("net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_max is"),
-    ("kernel.io_uring_disabled", "io_uring is switched off"),
-    ("transparent_hugepage", "transparent huge pages"),
-];
+/// The setting that the doctor judges itself, by the shards and the driver that there will be.
+pub(crate) const LIMIT_OF_FILES: &str = "LimitNOFILE";
+/// The setting that the refusal of a ring names.
+pub(crate) const SWITCH_OF_RING: &str = "kernel.io_uring_disabled";
 
 // What both compute with is the same.
 const _: () = assert!(tuning::limits::LISTEN_BACKLOG == shard::limits::LISTEN_BACKLOG as u64);
-const _: () = assert!(tuning::limits::BACKLOG_MIN == BACKLOG_MIN);
 const _: () = assert!(tuning::limits::FILES_BESIDE == FILES_BESIDE);
 const _: () =
     assert!(tuning::limits::RINGS_PER_SHARD_MAX == shard::limits::RINGS_PER_SHARD_MAX as u64);
 const _: () = assert!(tuning::limits::GATHER_BYTES_MAX == gateway::limits::GATHER_BYTES_MAX as u64);
 const _: () = assert!(tuning::limits::CONNECTIONS_MAX == crate::limits::DOCTOR_CONNECTIONS_MAX);
 
-/// Settings of this host that hurt and that no other finding has said.
-pub(crate) fn examine(connections: u64, said: &[Finding]) -> Vec<Finding> {
+/// Settings of this host that hurt, but for those whose names were `said` already.
+pub(crate) fn examine(connections: u64, said: &[&str]) -> Vec<Finding> {
     let host = read(&Root::new(Path::new("/")));
     findings(judge(&host, connections), connections, said)
 }
 
-fn findings(settings: Vec<Setting>, connections: u64, said: &[Finding]) -> Vec<Finding> {
-    let is_new = |setting: &Setting| {
-        let own = SAID_ALREADY.iter().find(|(id, _)| *id == setting.id);
-        own.is_none_or(|(_, begins)| !said.iter().any(|one| one.what.starts_with(begins)))
-    };
+fn findings(settings: Vec<Setting>, connections: u64, said: &[&str]) -> Vec<Finding> {
+    let is_new = |setting: &Setting| !said.contains(&setting.id.as_str());
     settings.into_iter().filter(is_new).filter_map(|it| finding(it, connections)).collect()
 }
 
 fn finding(setting: Setting, connections: u64) -> Option<Finding> {
     let State::Hurts(pain) = setting.state else { return None };
-    let is_judged_here = SAID_ALREADY.iter().any(|(id, _)| *id == setting.id);
     Some(Finding {
         pain: match pain {
-            // The doctor's own row says so, by the shards and the driver that there will be.
-            engine::Pain::Loses if !is_judged_here => Pain::Loses,
-            engine::Pain::Loses | engine::Pain::Costs => Pain::Costs,
+            // Where connections were lost, the doctor's own row has said so.
+            engine::Pain::Loses if setting.id == LIMIT_OF_FILES => Pain::Costs,
+            engine::Pain::Loses => Pain::Loses,
+            engine::Pain::Costs => Pain::Costs,
         },
         what: format!(
             "{} is {}, wanted is {}",
@@ -85,17 +76,24 @@ mod tests {
         let all = findings(judge(&host, 100_000), 100_000, &[]);
         assert_eq!(all.len(), 3, "{all:?}");
         let pains: Vec<Pain> = all.iter().map(|finding| finding.pain).collect();
-        assert_eq!(pains, [Pain::Loses, Pain::Costs, Pain::Costs]);
-        assert_eq!(all[0].what, "fs.nr_open is 1000, wanted is 101024 or more");
+        assert_eq!(pains, [Pain::Loses, Pain::Loses, Pain::Costs]);
         assert!(all[0].fix.contains("ringway tune apply --connections 100000"), "{all:?}");
-        let said = Finding {
-            pain: Pain::Loses,
-            what: "net.core.somaxconn is 128".to_owned(),
-            why: "",
-            fix: String::new(),
-        };
-        let rest = findings(judge(&host, 100_000), 100_000, &[said]);
+        let rest = findings(judge(&host, 100_000), 100_000, &["net.core.somaxconn"]);
         assert_eq!(rest.len(), 2, "{rest:?}");
-        assert!(rest.iter().all(|finding| !finding.what.contains("somaxconn")), "{rest:?}");
+        assert_eq!(rest[0].what, "fs.nr_open is 1000, wanted is 101024 or more");
+    }
+
+    #[test]
+    fn the_limit_of_files_is_the_doctors_own_to_judge() {
+        let host = host(&[(
+            "/proc/self/limits",
+            "Max open files            20000                20000                files     \n",
+        )]);
+        let files: Vec<_> = judge(&host, 100_000)
+            .into_iter()
+            .filter(|setting| setting.id == LIMIT_OF_FILES)
+            .collect();
+        assert!(matches!(files[0].state, State::Hurts(engine::Pain::Loses)), "{files:?}");
+        assert_eq!(findings(files, 100_000, &[])[0].pain, Pain::Costs);
     }
 }

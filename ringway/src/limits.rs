@@ -93,8 +93,6 @@ pub const DOCTOR_CONNECTIONS_MAX: u64 = 1 << 32;
 pub const FILES_BESIDE: u64 = 1_024;
 /// Files that the portable driver leaves to listeners, wake-ups, logs and outgoing requests.
 pub const FILES_RESERVED: u32 = 128;
-/// Connections that the kernel should queue while the server is busy.
-pub const BACKLOG_MIN: u64 = 4_096;
 /// Bytes of a user's name where nobody says how long names are: those of a UUID.
 pub const IDLE_NAME_BYTES: usize = 36;
 /// Memory of a server before anybody connects, with rings and receive buffers; 16 MiB measured.
