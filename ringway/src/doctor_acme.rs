@@ -19,18 +19,19 @@ pub(crate) fn examine(settings: &AcmeSettings, port: u16) -> Vec<Finding> {
     // A directory that the start will make lies where its nearest ancestor does.
     let existing = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
     let is_writable = existing.is_dir() && access(existing, Access::WRITE_OK).is_ok();
-    let mut findings = Vec::new();
-    if !is_writable {
-        findings.push(Finding {
-            pain: Pain::Stops,
-            what: format!("{place} cannot be written by this user"),
-            why: "the account's key and the certificate are kept there",
-            fix: "create it for the server's user, or choose another directory".to_owned(),
-        });
-    }
     let now = unix_seconds();
     // Settings with a folder that is of no use are refused before anybody asks the doctor.
     let kept = Folder::of(settings).read(now).unwrap_or_default();
+    let mut findings = Vec::new();
+    if !is_writable {
+        findings.push(Finding {
+            // What is kept there is served until it is not valid any more.
+            pain: if kept.certificate.is_some() { Pain::Costs } else { Pain::Stops },
+            what: format!("{place} cannot be written by this user"),
+            why: "the account's key and the certificate are kept there, and a new one could not be",
+            fix: "create it for the server's user, or choose another directory".to_owned(),
+        });
+    }
     findings.extend(judge(&kept, settings, &place, now));
     if port != TLS_PORT {
         findings.push(Finding {
