@@ -23,12 +23,12 @@ pub(crate) struct ServedTls {
 
 /// What a configuration is made of.
 pub(super) struct Parts {
-    pub(super) settings: TlsSettings,
+    settings: TlsSettings,
     /// What tickets are made with where the settings have no secret for it.
-    pub(super) made_up_secret: Secret,
+    made_up_secret: Secret,
     /// The certificate that ACME brought. Those of the settings come before it.
-    pub(super) fetched: Option<Certificate>,
-    pub(super) challenges: Vec<Challenge>,
+    fetched: Option<Certificate>,
+    challenges: Vec<Challenge>,
 }
 
 /// Takes up what ACME left, where the settings ask for it, and says what a configuration is made of
@@ -101,6 +101,12 @@ impl ServedTls {
             let waits = settings.is_enabled != before.is_enabled
                 || settings.acme.is_some() != before.acme.is_some();
             let has_none = settings.certificates.is_empty() && parts.fetched.is_none();
+            if has_none && !waits && !before.certificates.is_empty() {
+                tracing::warn!(
+                    "http_server.tls: the settings have no certificate any more, and none is \
+                     fetched yet: those from before are served until one is"
+                );
+            }
             if waits || has_none {
                 // It waits for a restart, and its certificates with it, or nobody would be served
                 // until there is one.
