@@ -1,6 +1,6 @@
 """Clients that take nothing beside those who do. Called by scripts/bench --stalled.
 
-5,000 clients are in one channel, and 100 of them stop reading with most of their outbox full; then
+5,000 clients are in one channel, and 100 of them stop reading with half of their outbox full; then
 publications go to everybody. The latency of the others against the same without anyone who stalls;
 whether each who stalls stays within its budget, and is gone in time with its reason.
 Server on core 0, load on core 1, alternating pairs.

@@ -442,11 +442,21 @@ def what_doctor_and_check_config_see(row):
         node.wait("the authority cannot be reached")
 
 
-ROWS = [first_certificate, restart_takes_it_up, renewal_in_place, nobody_answers_at_first,
-        what_there_is_is_served, a_known_host_needs_no_proof, refused_host, unproven_host,
-        beside_a_static_certificate, from_a_static_certificate, refusals,
-        what_is_kept_and_cannot_be_used,
-        what_doctor_and_check_config_see]
+ROWS = [
+    first_certificate,
+    restart_takes_it_up,
+    renewal_in_place,
+    nobody_answers_at_first,
+    what_there_is_is_served,
+    a_known_host_needs_no_proof,
+    refused_host,
+    unproven_host,
+    beside_a_static_certificate,
+    from_a_static_certificate,
+    refusals,
+    what_is_kept_and_cannot_be_used,
+    what_doctor_and_check_config_see,
+]
 SECONDS = {renewal_in_place: SHORT_SECONDS}
 
 
