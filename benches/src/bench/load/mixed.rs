@@ -32,8 +32,10 @@ struct Member {
     heard_since: u64,
     /// Publications heard since the measurement began.
     heard: u64,
-    /// Commands that are not answered.
-    busy: u32,
+    /// It waits for the answer to a command: one at a time.
+    is_busy: bool,
+    /// That command is a publication.
+    publishes: bool,
     /// When it lost its connection; zero: it has it.
     away_since_ns: u64,
 }
@@ -110,7 +112,7 @@ impl MixedLoad {
             self.random ^= self.random >> 7;
             self.random ^= self.random << 17;
             let index = (self.random % self.plan.clients as u64) as usize;
-            if swarm.clients[index].is_settled && self.members[index].busy == 0 {
+            if swarm.clients[index].is_settled && !self.members[index].is_busy {
                 return Some(index);
             }
         }
@@ -143,12 +145,15 @@ impl MixedLoad {
     }
 
     fn ask(&mut self, index: usize, due_ns: u64) -> u32 {
-        self.members[index].busy += 1;
+        let member = &mut self.members[index];
+        assert!(!member.is_busy, "only somebody who is free is asked");
+        (member.is_busy, member.publishes) = (true, false);
         self.asked.ask(index, due_ns)
     }
 
     fn publish(&mut self, swarm: &mut Swarm, index: usize, bytes: usize, due_ns: u64) {
         let (room, id) = (self.room(index), self.ask(index, due_ns));
+        self.members[index].publishes = true;
         self.rooms[room].published += 1;
         self.rooms[room].last_due_ns = due_ns;
         self.expected += self.rooms[room].members;
@@ -160,7 +165,8 @@ impl MixedLoad {
 
     fn answered(&mut self, index: usize, id: u32, body: ReceivedReply, now_ns: u64) {
         let Some(due_ns) = self.asked.answered(index, id) else { return };
-        self.members[index].busy -= 1;
+        let was_publication = std::mem::take(&mut self.members[index].publishes);
+        self.members[index].is_busy = false;
         match body {
             ReceivedReply::Publish => self.outcome.record("acknowledged", due_ns, now_ns),
             ReceivedReply::History(history) => {
@@ -170,6 +176,12 @@ impl MixedLoad {
             body => {
                 self.outcome.fail(&refusal(&body), 1);
                 self.outcome.record("refused", due_ns, now_ns);
+                if was_publication {
+                    // Nobody is going to hear it.
+                    let room = self.room(index);
+                    self.rooms[room].published -= 1;
+                    self.expected -= self.rooms[room].members;
+                }
             }
         }
     }
@@ -198,7 +210,7 @@ impl MixedLoad {
         let unanswered = self.asked.forget(client.index).len() as u64;
         self.outcome.fail("not answered before the connection ended", unanswered);
         let member = &mut self.members[client.index];
-        member.busy = 0;
+        member.is_busy = false;
         // Whoever was on the way back stays away: it is an error, and is not hidden by trying again.
         if member.away_since_ns == 0 && self.start_ns > 0 {
             member.away_since_ns = now_ns;
