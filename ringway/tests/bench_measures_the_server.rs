@@ -1,8 +1,8 @@
 //! Goal: each mode of `ringway bench` measures a real server, a server that stands still for 200 ms
 //! shows in p99.9, and a run that measured the generator is not reported.
-//! Method: the program against itself, in few clients and short times. `--allow-saturated` where the
-//! machine of the test may be busy with others; the refusals themselves are planted: a rate that
-//! cannot be reached, a worker that is stopped for a while, and one that is killed.
+//! Method: the program against itself, in few clients and short times. `--allow-saturated` where
+//! the machine of the test may be busy with others; the refusals themselves are planted: a rate
+//! that cannot be reached, a worker that is stopped for a while, and one that is killed.
 
 #[path = "support/server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
@@ -210,7 +210,7 @@ fn clients_show_tokens() {
 /// Lets the server stand still for 200 ms while a run lasts; p99.9 of it in microseconds.
 fn p999_with_a_stall(mode: &str, more: &[&str]) -> u64 {
     let server = Server::start(OPEN);
-    let always = ["--json", "--allow-saturated", "--seconds", "3"];
+    let always = ["--json", "--allow-saturated"];
     let run = begin(mode, &url(&server), &[&always, more].concat());
     // Half of the run is over then, and clients need far less than the other half.
     std::thread::park_timeout(Duration::from_millis(1_700));
@@ -228,13 +228,14 @@ fn p999_with_a_stall(mode: &str, more: &[&str]) -> u64 {
 #[test]
 fn a_stall_of_the_server_shows() {
     for (mode, more) in [
-        ("echo", &["-n", "20", "--rate", "500"][..]),
-        ("echo", &["-n", "4", "--depth", "1"]),
-        ("publish", &["-n", "5", "--rate", "500"]),
-        ("publish", &["-n", "4", "--depth", "1"]),
-        ("fanout", &["-n", "20", "--rate", "100"]),
-        ("churn", &["-n", "50", "--rate", "100"]),
-        ("mixed", &["-n", "40", "--room", "20"]),
+        ("connect", &["-n", "600", "--connect-rate", "200", "--hold", "0"][..]),
+        ("echo", &["-n", "20", "--rate", "500", "--seconds", "3"]),
+        ("echo", &["-n", "4", "--depth", "1", "--seconds", "3"]),
+        ("publish", &["-n", "5", "--rate", "500", "--seconds", "3"]),
+        ("publish", &["-n", "4", "--depth", "1", "--seconds", "3"]),
+        ("fanout", &["-n", "20", "--rate", "100", "--seconds", "3"]),
+        ("churn", &["-n", "50", "--rate", "100", "--seconds", "3"]),
+        ("mixed", &["-n", "40", "--room", "20", "--seconds", "3"]),
     ] {
         let p999_us = p999_with_a_stall(mode, more);
         assert!(p999_us >= 180_000, "{mode} {more:?}: p99.9 is {p999_us} µs");

@@ -1,7 +1,7 @@
 //! Time that processes of one machine agree on, and when things are due.
 //!
-//! Times are nanoseconds of CLOCK_MONOTONIC (clock_gettime(2)): one clock for all processes, so that
-//! one may measure what another sent.
+//! Times are nanoseconds of CLOCK_MONOTONIC (clock_gettime(2)): one clock for all processes, so
+//! that one may measure what another sent.
 
 use rustix::time::{ClockId, clock_gettime};
 

@@ -55,7 +55,10 @@ pub(crate) fn run(plans: &[Plan], server: Option<ServerProcess>) -> Result<Repor
         crew.workers.push(start(index, plan, sender.clone())?);
     }
     drop(sender);
-    crew.run(&plans[0])
+    let bar = crew.bar.clone();
+    let report = crew.run(&plans[0]);
+    bar.finish_and_clear();
+    report
 }
 
 /// A bar on a terminal, and nothing elsewhere.
@@ -193,7 +196,6 @@ impl Crew {
         }
         self.listen(measuring, |worker| worker.outcome.is_some())?;
         let taken = self.server.as_ref().and_then(ServerProcess::taken);
-        self.bar.finish_and_clear();
         let outcomes: Vec<_> = self.workers.iter_mut().map(|one| one.outcome.take()).collect();
         // All hear that they may go before anybody waits for one of them.
         self.workers.iter_mut().for_each(|worker| worker.stdin = None);

@@ -49,7 +49,7 @@ impl Samples {
 
     /// What would have been seen had somebody asked at a steady pace: whoever waits for its answer
     /// before it asks again does not ask while the server stands still, so that a long wait stands
-    /// for all that would have been asked during it (coordinated omission). The pace is the median.
+    /// for all that would have been asked during it (coordinated omission). The pace is the mean.
     pub(crate) fn corrected(&self) -> Self {
         if self.0.is_empty() {
             return self.clone();
@@ -57,7 +57,7 @@ impl Samples {
         let mut corrected = Self::default();
         corrected
             .0
-            .add(self.0.clone_correct(self.quantile_us(0.5).max(1)))
+            .add(self.0.clone_correct((self.mean_us() as u64).max(1)))
             .expect("all have the same bounds");
         corrected
     }

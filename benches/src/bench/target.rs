@@ -24,9 +24,10 @@ pub(crate) struct Target {
     pub(crate) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
-/// Clients of one loopback address at most: of the 28,232 ports that Linux gives out by itself
-/// (net.ipv4.ip_local_port_range), those that wait for the end of TIME_WAIT are not free.
-pub(crate) const PORTS_PER_SOURCE: usize = 20_000;
+/// Clients of one loopback address at most. Linux gives out 28,232 ports by itself
+/// (net.ipv4.ip_local_port_range); the search for one grows slow when half of them are taken, also
+/// by those that wait for the end of TIME_WAIT.
+pub(crate) const PORTS_PER_SOURCE: usize = 10_000;
 /// Where the authorities of Debian, Ubuntu and Alpine are, and of Fedora.
 const SYSTEM_AUTHORITIES: [&str; 2] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
@@ -71,7 +72,7 @@ impl Target {
     }
 
     /// The address that connection number `attempt` of a process comes from, if that is not left to
-    /// the system: 127.0.0.0/8 is ours as a whole (RFC 6890), and each address has ports of its own.
+    /// the system: 127.0.0.0/8 is ours as a whole (RFC 6890); each address has its own ports.
     pub(crate) fn source(&self, process: usize, attempt: usize) -> Option<IpAddr> {
         let IpAddr::V4(address) = self.address.ip() else { return None };
         let number = attempt / PORTS_PER_SOURCE % 65_000;

@@ -128,8 +128,8 @@ impl Pacer {
         due
     }
 
-    /// What comes next, where so many are unanswered. Behind the end, at a rate, everything that was
-    /// due is still asked: a generator that is late shows, and leaves nothing out.
+    /// What comes next, where so many are unanswered. Behind the end, at a rate, everything that
+    /// was due is still asked: a generator that is late shows, and leaves nothing out.
     pub(super) fn step(&self, outstanding: u64, now_ns: u64) -> Step {
         let next_ns = self.schedule.as_ref().and_then(Schedule::next_ns);
         let is_asking = next_ns.is_some() || self.schedule.is_none() && now_ns < self.end_ns;

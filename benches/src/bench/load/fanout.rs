@@ -2,7 +2,7 @@
 //!
 //! Client `k` of all publishes into channel `k`, to which it is subscribed like everybody else:
 //! some servers let nobody else publish. At a rate, number `n` of all publications goes into
-//! channel `n % channels`, so that each process knows what its clients must hear, whoever publishes.
+//! channel `n % channels`, so that each process knows what its clients must hear, whoever sends.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ pub(super) struct Fanout {
     /// Publications that wait for their acknowledgement.
     asked: Asked,
     pacer: Pacer,
-    /// Without a rate: when each publication was sent.
+    /// Without a rate: when each publication was sent. Bounded by the time of the run.
     sent_ns: Vec<u64>,
     /// Without a rate: how many subscribers still wait for a publication.
     waiting: HashMap<u64, usize>,

@@ -211,7 +211,7 @@ impl MixedLoad {
         self.outcome.fail("not answered before the connection ended", unanswered);
         let member = &mut self.members[client.index];
         member.is_busy = false;
-        // Whoever was on the way back stays away: it is an error, and is not hidden by trying again.
+        // Whoever was on the way back stays away: an error that is not hidden by trying again.
         if member.away_since_ns == 0 && self.start_ns > 0 {
             member.away_since_ns = now_ns;
             self.away += 1;
