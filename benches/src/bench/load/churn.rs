@@ -8,6 +8,7 @@ use super::super::outcome::Outcome;
 use super::super::plan::Plan;
 use super::super::swarm::Swarm;
 use super::super::wire::{FIRST_ID, Wish};
+use super::ramp::Gate;
 use super::{Load, SENDS_PER_TURN, Step};
 use protocol::client::CommandKind;
 use protocol::client::client_side::ReceivedReply;
@@ -26,6 +27,7 @@ pub(super) struct Churn {
     free: VecDeque<usize>,
     /// Clients whose cycle is over; they are closed between two turns.
     leaving: Vec<usize>,
+    gate: Gate,
 }
 
 const CONNECT: &str = "connect";
@@ -44,6 +46,7 @@ impl Churn {
             give_up_ns: 0,
             free: (0..plan.clients).collect(),
             leaving: Vec::new(),
+            gate: Gate::default(),
         }
     }
 
@@ -99,6 +102,7 @@ impl Load for Churn {
             swarm.clients[index].close();
             self.free.push_back(index);
         }
+        self.gate.turn(!self.free.is_empty(), now_ns);
         for _ in 0..SENDS_PER_TURN {
             // What finds no free place stays due.
             if self.free.is_empty() {
@@ -106,7 +110,7 @@ impl Load for Churn {
             }
             let Some((_, due_ns)) = self.schedule.take(now_ns) else { break };
             let Some(index) = self.free.pop_front() else { break };
-            self.outcome.lateness.record(due_ns, now_ns);
+            self.outcome.lateness.record(self.gate.late_from_ns(due_ns), now_ns);
             self.outcome.samples_expected += 1;
             swarm.open(index, due_ns, self);
         }
@@ -114,7 +118,10 @@ impl Load for Churn {
             return Step::Done;
         }
         match self.free.is_empty() {
-            true => Step::Until(self.give_up_ns),
+            true => {
+                self.gate.shut();
+                Step::Until(self.give_up_ns)
+            }
             false => Step::Until(self.schedule.next_ns().unwrap_or(self.give_up_ns)),
         }
     }
