@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use benches::bench::BenchCommand;
 use clap::{Args, Parser, Subcommand};
 
 use crate::settings::{Flags, Loaded, Place, Problem, Settings, Sources};
@@ -41,6 +42,9 @@ enum Command {
     /// Check, apply or revert this host's settings for many connections.
     #[command(subcommand)]
     Tune(TuneCommand),
+    /// Put load on this server, or on any that speaks the Centrifuge protocol, and measure it.
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -163,6 +167,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Restore(arguments) => restore(arguments),
         Command::Doctor(arguments) => examine(arguments),
         Command::Tune(command) => tune(&command),
+        Command::Bench(command) => return benches::bench::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -100,7 +100,9 @@ impl Server {
             }
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let address = after(&mut stdout, "listens on http://");
+        let address = after(&mut stdout, "listens on ");
+        let (_, address) = address.split_once("://").expect("http or https");
+        let address = address.to_owned();
         let started_in = started.elapsed();
         let operators = after(&mut stdout, "http://");
         let operators = operators.trim_end_matches("/metrics").to_owned();
@@ -129,6 +131,11 @@ impl Server {
     pub fn reload(&self, json: &str) {
         std::fs::write(&self.config, json).expect("the file is ours");
         self.signal("HUP");
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, name: &str) {
