@@ -2,7 +2,9 @@
 //! together.
 
 pub mod acme;
+pub mod admin;
 pub mod command_line;
+mod connections;
 pub mod doctor;
 mod doctor_acme;
 mod doctor_disk;
@@ -15,4 +17,5 @@ pub mod secret;
 pub mod serve;
 pub mod settings;
 pub mod token;
+mod top;
 mod tune;

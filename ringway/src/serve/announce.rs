@@ -67,4 +67,7 @@ fn development(settings: &Settings, address: SocketAddr) {
     if let Some(key) = settings.api.keys.first() {
         println!("  API key  {}", key.expose());
     }
+    if let Some(key) = &settings.admin_key {
+        println!("  admin    RINGWAY_ADMIN_KEY={} ringway top", key.expose());
+    }
 }
