@@ -120,6 +120,19 @@ pub const SHED_BYTES_MIN: u64 = GATHER_BYTES_MAX as u64;
 /// A message that is not complete after this time counts as the largest there may be: how much of
 /// it has come, only its reader knows.
 pub const SHED_UNFINISHED_AGE: Duration = Duration::from_secs(1);
+/// Questions of operators about connections that may wait on one shard; further ones are refused.
+pub const LISTINGS_MAX: usize = 8;
+/// What one turn does for such questions, in looks at a slot: some 0.1 µs each in a development
+/// build with 50,000 connections (measured) …
+pub const LISTING_UNITS_PER_TURN: u32 = 1024;
+/// … as much as so many subscriptions of one connection take that are searched for a channel …
+pub const LISTED_SUBSCRIPTIONS_PER_UNIT: usize = 16;
+/// … and one connection that is closed counts for so many: a turn closes 16.
+pub const LISTED_CLOSE_UNITS: u32 = 63;
+/// Connections in one answer.
+pub const LISTED_MAX: usize = 1000;
+/// Names of channels with one connection.
+pub const LISTED_CHANNELS_MAX: usize = 1000;
 /// Timers that one turn fires.
 pub const TIMERS_PER_TURN: usize = 512;
 

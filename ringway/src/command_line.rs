@@ -10,8 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use benches::bench::BenchCommand;
 use clap::{Args, Parser, Subcommand};
 
+use crate::admin::client::Fault;
+use crate::connections::{self, ConnectionsCommand};
 use crate::settings::{Flags, Loaded, Place, Problem, Settings, Sources};
 use crate::token::{self, Grant};
+use crate::top::{self, TopArguments};
 use crate::tune::{self, TuneCommand};
 use crate::{doctor, limits, serve};
 
@@ -45,6 +48,11 @@ enum Command {
     /// Put load on this server, or on any that speaks the Centrifuge protocol, and measure it.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Show what a running server does, in this terminal.
+    Top(TopArguments),
+    /// List, show or close the connections of a running server.
+    #[command(subcommand)]
+    Connections(ConnectionsCommand),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -168,6 +176,8 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Doctor(arguments) => examine(arguments),
         Command::Tune(command) => tune(&command),
         Command::Bench(command) => return benches::bench::run(command),
+        Command::Top(arguments) => top::run(&arguments).map_err(unanswered),
+        Command::Connections(command) => with_connections(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -295,6 +305,22 @@ fn tune(command: &TuneCommand) -> Result<(), Failure> {
         Ok(false) => Err(Failure::failed("")),
         Err(sentence) => Err(Failure::failed(format!("error: {sentence}"))),
     }
+}
+
+fn with_connections(command: &ConnectionsCommand) -> Result<(), Failure> {
+    match connections::run(command).map_err(unanswered)? {
+        true => Ok(()),
+        // What is missing was said.
+        false => Err(Failure::failed("")),
+    }
+}
+
+fn unanswered(fault: Fault) -> Failure {
+    let text = match &fault {
+        Fault::Usage(lines) => lines.clone(),
+        other => format!("error: {other}"),
+    };
+    Failure { code: fault.code(), text }
 }
 
 fn sources(arguments: ConfigArguments, flags: Flags) -> Sources {

@@ -2,8 +2,10 @@
 //! together.
 
 pub mod acme;
+pub mod admin;
 mod causes;
 pub mod command_line;
+mod connections;
 pub mod doctor;
 mod doctor_acme;
 mod doctor_disk;
@@ -16,4 +18,5 @@ pub mod secret;
 pub mod serve;
 pub mod settings;
 pub mod token;
+mod top;
 mod tune;

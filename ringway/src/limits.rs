@@ -121,6 +121,27 @@ pub const DISK_FREE_BYTES_MIN: u64 = 1 << 30;
 /// Segments of the journal that there should be room for: the one in use, the next, two to trim.
 pub const DISK_SEGMENTS_MIN: u64 = 4;
 
+/// Calls of the admin API that are served at the same time; further ones are told to come back.
+pub const ADMIN_CALLS_MAX: usize = 4;
+/// Largest body of a call of the admin API, in bytes.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// The body of a call must be complete within this time.
+pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A shard must answer an operator within this time, or is named as one that did not.
+pub const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Rows of one answer, unless the question says how many …
+pub const ADMIN_ROWS_DEFAULT: u64 = 100;
+/// … and at most.
+pub const ADMIN_ROWS_MAX: u64 = gateway::limits::LISTED_MAX as u64;
+/// Connections that one call closes, unless it says how many …
+pub const ADMIN_CLOSES_DEFAULT: u64 = 1_000;
+/// … and at most. Their clients come back together.
+pub const ADMIN_CLOSES_MAX: u64 = 10_000;
+/// A command waits so long for a whole answer: a close asks one shard behind the other.
+pub const ADMIN_CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest answer that a command reads: rows with the longest names, and more.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 8 * MIB as usize;
+
 /// Most hosts of a certificate that is fetched: Let's Encrypt takes as many.
 pub const ACME_HOSTS_MAX: usize = 100;
 /// Longest name of a host, in bytes (RFC 1035, 2.3.4, without the root), and of a part of it.

@@ -16,7 +16,8 @@ fn refused_by_name_or_listed_as_warnings() {
     let refusal = Settings::load(&common::sources(&file)).unwrap_err();
     let paths: Vec<_> = refusal.problems.iter().map(|problem| problem.path.as_str()).collect();
     let expected = [
-        "admin",
+        "admin.enabled",
+        "admin.password",
         "engine.type",
         "engine.redis",
         "proxies",

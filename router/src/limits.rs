@@ -42,3 +42,7 @@ pub const CHANNELS_SCANNED_MAX: usize = 4096;
 /// Members in one answer to `presence`; a channel with more answers 106, and `presence_stats`
 /// counts.
 pub const PRESENCE_ANSWER_MAX: usize = 4096;
+/// What a channel's rates are weighted over: what is so old counts for a third of what is new.
+pub const TRAFFIC_TIME: Duration = Duration::from_secs(5);
+/// Channels in one answer about traffic.
+pub const BUSIEST_MAX: usize = 256;

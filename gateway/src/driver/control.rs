@@ -4,6 +4,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use protocol::ids::ConnectionId;
 use protocol::link::UserCommand;
 use shard::ring::RingCounters;
@@ -11,7 +12,32 @@ use shard::ring::RingCounters;
 use super::pump::PumpCounters;
 use super::tls::{TlsConfig, TlsCounters};
 use crate::config::GatewayConfig;
-use crate::engine::{GatewayCounters, MemoryBytes, MemoryLevel, TokenVerifier};
+use crate::engine::{GatewayCounters, Listed, Listing, MemoryBytes, MemoryLevel, TokenVerifier};
+
+/// Takes the answer to a question about connections.
+pub type AnswerList = Box<dyn FnOnce(Option<Listed>) + Send>;
+
+/// Who waits for answers about connections, by the number of the question.
+#[derive(Default)]
+pub(super) struct Askers {
+    waiting: HashMap<u64, AnswerList, foldhash::fast::RandomState>,
+    last_number: u64,
+}
+
+impl Askers {
+    /// Somebody waits; the number to ask under.
+    pub(super) fn wait(&mut self, answer: AnswerList) -> u64 {
+        self.last_number += 1;
+        self.waiting.insert(self.last_number, answer);
+        self.last_number
+    }
+
+    pub(super) fn answer(&mut self, number: u64, listed: Option<Listed>) {
+        if let Some(answer) = self.waiting.remove(&number) {
+            answer(listed);
+        }
+    }
+}
 
 /// One message to a shard.
 pub enum Control {
@@ -51,6 +77,10 @@ pub enum Control {
     },
     /// Tell what happened so far.
     Inspect(Box<dyn FnOnce(Inspection) + Send>),
+    /// An operator asks about connections. `None`: too many questions wait already.
+    List(Box<Listing>, AnswerList),
+    /// How many listen to each of these channels.
+    CountSubscribers(Vec<Arc<str>>, Box<dyn FnOnce(Vec<u32>) + Send>),
     /// Stop accepting and close every client, spread over this time; then the pump ends.
     Drain(Duration),
 }
@@ -66,6 +96,8 @@ impl std::fmt::Debug for Control {
             Self::Tls(_) => "Tls",
             Self::Memory { .. } => "Memory",
             Self::Inspect(_) => "Inspect",
+            Self::List(..) => "List",
+            Self::CountSubscribers(..) => "CountSubscribers",
             Self::Drain(_) => "Drain",
         })
     }

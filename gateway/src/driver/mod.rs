@@ -15,7 +15,7 @@ mod uplink;
 
 pub use bodies::Body;
 pub use clock::{Clock, SystemClock};
-pub use control::{Control, Inspection};
+pub use control::{AnswerList, Control, Inspection};
 pub use footprint::idle_connection;
 pub use pump::{Pump, PumpCounters, PumpParts};
 pub use service::{Busy, Denial, HttpCall, NoService, Service};

@@ -23,7 +23,7 @@ use shard::{Completion, Io, ReceiveEnd, Wait};
 
 use super::bodies::Bodies;
 use super::clock::Clock;
-use super::control::{Control, Inspection};
+use super::control::{Askers, Control, Inspection};
 use super::notes;
 use super::service::{Busy, Service};
 use super::tls::{Tls, TlsConfig};
@@ -95,6 +95,7 @@ pub struct Pump<I, U, S, C> {
     load_keys: Box<dyn FnMut(String)>,
     ring_counters: fn(&I) -> shard::ring::RingCounters,
     turn: TurnLimits,
+    askers: Askers,
     is_draining: bool,
 }
 
@@ -118,6 +119,7 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
             load_keys: Box::new(|_| {}),
             ring_counters: |_| shard::ring::RingCounters::default(),
             turn: TurnLimits::default(),
+            askers: Askers::default(),
             is_draining: false,
         }
     }
@@ -363,6 +365,9 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 }
                 Action::ToRouter(message) => self.parts.uplink.to_router(message, now),
                 Action::ToPeer { shard, message } => self.parts.uplink.to_peer(shard, message),
+                Action::Listed { number, listed } => {
+                    self.askers.answer(number, listed.map(|listed| *listed));
+                }
                 Action::Note(note) => notes::write(&note),
                 Action::LoadKeys { key_id } => (self.load_keys)(key_id),
             }
@@ -404,6 +409,13 @@ impl<I: Io, U: Uplink, S: Service, C: Clock> Pump<I, U, S, C> {
                 let tls = self.tls.counters();
                 let memory = self.memory(&ring);
                 answer(Inspection { engine, pump: self.counters, tls, ring, memory });
+            }
+            Control::List(listing, answer) => {
+                let number = self.askers.wait(answer);
+                self.tell(Event::List { number, listing }, now);
+            }
+            Control::CountSubscribers(channels, answer) => {
+                answer(self.parts.engine.subscribers_of(&channels));
             }
             Control::Drain(over) => {
                 self.is_draining = true;

@@ -389,7 +389,7 @@ impl GatewayShard {
         let expires_at = claims.expires_at.unwrap_or(0);
         let client = ClientText::new(session.client);
         let before = session.charged();
-        session.expires_at = expires_at;
+        session.set_expires_at(expires_at);
         session.info = claims.info;
         session.forget_member();
         self.connections.settle(slot_of(id), before);

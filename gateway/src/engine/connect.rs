@@ -57,10 +57,10 @@ impl GatewayShard {
         };
         let client = ClientId::from_random(self.random.next_u128());
         let pending = PendingConnect { command, ..PendingConnect::default() };
-        let mut session = Box::new(Session::new(client, pending));
+        let mut session = Box::new(Session::new(client, pending, now.moment));
         session.user = claims.user.as_str().into();
         session.info = claims.info.clone();
-        session.expires_at = claims.expires_at.unwrap_or(0);
+        session.set_expires_at(claims.expires_at.unwrap_or(0));
         let user = session.user.clone();
         if self.connections.find(id).is_none() {
             return;
@@ -419,8 +419,8 @@ impl ConnectReply<'_> {
         let result = wire::ConnectResult {
             client: client.as_str(),
             version: VERSION,
-            expires: session.expires_at > 0,
-            ttl: ttl(session.expires_at, now),
+            expires: session.expires_at() > 0,
+            ttl: ttl(session.expires_at(), now),
             data: Payload::EMPTY,
             subs: &subs,
             ping: u32::try_from(self.ping.as_secs()).unwrap_or(u32::MAX),

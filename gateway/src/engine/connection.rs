@@ -42,6 +42,7 @@ pub(crate) struct Connection {
     /// Bytes that count against the connection's budget, all but the outbox's: the session's, and
     /// the driver's unfinished heads, messages and bodies, with what waits behind them.
     beside_bytes: u32,
+    /// Changed by [`Connections::enter`] alone, which counts.
     pub(crate) phase: Phase,
     pub(crate) format: Option<Format>,
     pub(crate) activity: Activity,
@@ -78,6 +79,8 @@ pub(crate) struct Connections {
     pub(crate) upgraded_count: u32,
     /// Those that are expected to send much.
     pub(crate) hot_count: u32,
+    /// Open ones by where they are in their lives.
+    by_phase: [u32; Phase::ALL.len()],
     /// What all outboxes take.
     outboxes: Weight<u64>,
     /// What all sessions are charged for memory.
@@ -119,6 +122,12 @@ impl Connection {
     /// Bytes that wait for the client, held ones too.
     pub(crate) fn bytes(&self) -> u32 {
         self.outbox.bytes() + self.behind_connect.as_ref().map_or(0, |behind| behind.bytes())
+    }
+
+    /// Bytes that count against its budget.
+    pub(crate) fn budget_bytes(&self) -> u64 {
+        let Weight { bytes, order_bytes } = self.weight();
+        u64::from(bytes) + u64::from(order_bytes) + u64::from(self.beside_bytes)
     }
 
     fn weight(&self) -> Weight {
@@ -255,6 +264,7 @@ impl Connections {
             is_dirty,
             ..Connection::default()
         };
+        self.by_phase[Phase::default() as usize] += 1;
         self.open_count += 1;
     }
 
@@ -264,12 +274,31 @@ impl Connections {
             let (is_dirty, was_upgraded) = (connection.is_dirty, connection.is_upgraded);
             let was_hot = connection.activity.is_hot;
             debug_assert!(connection.session.is_none(), "a session ends before its connection");
+            let phase = connection.phase;
             *connection = Connection { is_dirty, ..Connection::default() };
+            self.by_phase[phase as usize] -= 1;
             self.open_count -= 1;
             self.upgraded_count -= u32::from(was_upgraded);
             self.hot_count -= u32::from(was_hot);
             self.weigh(slot_of(id), weight);
         }
+    }
+
+    /// A connection moves on in its life.
+    pub(crate) fn enter(&mut self, slot: u32, phase: Phase) {
+        let connection = &mut self.slots[slot as usize];
+        self.by_phase[connection.phase as usize] -= 1;
+        self.by_phase[phase as usize] += 1;
+        connection.phase = phase;
+    }
+
+    /// Open connections by where they are in their lives, in the order of [`Phase::ALL`].
+    pub(crate) fn count_by_phase(&self) -> [u64; Phase::ALL.len()] {
+        debug_assert!(
+            self.by_phase.iter().sum::<u32>() == self.open_count,
+            "every open connection is in one phase"
+        );
+        self.by_phase.map(u64::from)
     }
 
     /// The connection becomes a WebSocket.

@@ -7,6 +7,7 @@ use protocol::proxies::ProxyFault;
 
 use super::entrance::UpgradeRefusal;
 use super::notes::TokenFault;
+use super::phase::Phase;
 
 /// How long something took, by powers of two.
 #[derive(Clone, Copy, Debug, Default)]
@@ -152,6 +153,8 @@ pub struct GatewayCounters {
     pub subscribes_refused: [u64; SubscribeRefusal::ALL.len()],
     /// Connections now.
     pub connections: u64,
+    /// The same by where they are in their lives, in the order of [`Phase::ALL`].
+    pub connections_by_phase: [u64; Phase::ALL.len()],
     /// Of those, the ones that are expected to send much, now.
     pub connections_hot: u64,
     /// Sessions now.
@@ -190,6 +193,7 @@ impl Default for GatewayCounters {
             drops: Drops::default(),
             subscribes_refused: [0; SubscribeRefusal::ALL.len()],
             connections: 0,
+            connections_by_phase: [0; Phase::ALL.len()],
             connections_hot: 0,
             sessions_now: 0,
             channels: 0,

@@ -14,6 +14,7 @@ use protocol::websocket::{DecoderLimits, Message};
 use shard::SendBuffer;
 
 use super::claims::TokenVerifier;
+use super::listing::{Listed, Listing};
 use super::notes::Note;
 use super::shedding::MemoryLevel;
 use crate::config::GatewayConfig;
@@ -159,6 +160,13 @@ pub enum Event<'a> {
         /// Bytes that connections of this shard have to give back.
         owed_bytes: u64,
     },
+    /// An operator asks about connections; [`Action::Listed`] answers.
+    List {
+        /// The number under which its driver waits.
+        number: u64,
+        /// The question.
+        listing: Box<Listing>,
+    },
     /// The node shuts down: close every client with 3001, spread over a time.
     Drain {
         /// The time.
@@ -196,6 +204,13 @@ pub enum Action {
         shard: ShardId,
         /// What.
         message: ToPeer,
+    },
+    /// Answer a question about connections.
+    Listed {
+        /// Its number.
+        number: u64,
+        /// The answer; `None`: too many questions wait already.
+        listed: Option<Box<Listed>>,
     },
     /// Write this down.
     Note(Box<Note>),

@@ -12,6 +12,7 @@ mod entrance;
 mod event;
 mod fanout;
 mod ledger;
+mod listing;
 mod notes;
 mod outbox;
 mod phase;
@@ -36,6 +37,7 @@ pub use counters::{DropReason, Drops, Durations, GatewayCounters, SubscribeRefus
 pub use entrance::UpgradeRefusal;
 pub use event::{Action, Event, ToPeer, Transport};
 pub use ledger::{MemoryBytes, MemoryKind};
+pub use listing::{ConnectionFilter, ConnectionRow, Listed, Listing, ListingOrder, Purpose, Rank};
 pub use notes::{Note, Noted, TokenFault};
 pub(crate) use outbox::SpareBuffers;
 pub use phase::Phase;

@@ -116,6 +116,23 @@ impl Phase {
         }
     }
 
+    /// Its name for operators.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Collecting => "collecting",
+            Self::Answering => "answering",
+            Self::Idle => "idle",
+            Self::Open => "open",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Echo => "echo",
+            Self::Closing => "closing",
+            Self::Lingering => "lingering",
+            Self::Cut => "cut",
+        }
+    }
+
     /// Is what comes a request?
     pub(crate) fn speaks_http(self) -> bool {
         matches!(self, Self::Handshake | Self::Collecting | Self::Answering | Self::Idle)

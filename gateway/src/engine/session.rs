@@ -127,8 +127,10 @@ pub(crate) struct Session {
     /// Empty: anonymous.
     pub(crate) user: Arc<str>,
     pub(crate) info: Option<Content>,
-    /// Unix seconds; zero: never.
-    pub(crate) expires_at: u64,
+    /// Unix seconds; zero: never. Enough until 2106.
+    expires_at: u32,
+    /// When its `connect` came, in whole seconds of the monotonic clock.
+    pub(crate) begun_at: u32,
     pub(crate) subscriptions: Vec<Subscription>,
     /// When the next ping is due.
     pub(crate) ping_at: Moment,
@@ -157,12 +159,13 @@ pub(crate) struct Session {
 const _: () = assert!(size_of::<Session>() <= limits::SESSION_BYTES_MAX);
 
 impl Session {
-    pub(crate) fn new(client: ClientId, pending: PendingConnect) -> Self {
+    pub(crate) fn new(client: ClientId, pending: PendingConnect, now: Moment) -> Self {
         Self {
             client,
             user: "".into(),
             info: None,
             expires_at: 0,
+            begun_at: u32::try_from(now.as_millis() / 1000).unwrap_or(u32::MAX),
             subscriptions: Vec::new(),
             ping_at: Moment::ZERO,
             pong_by: Moment::ZERO,
@@ -178,6 +181,15 @@ impl Session {
             is_member_charged: false,
             data_bytes: 0,
         }
+    }
+
+    /// When its token expires, in Unix seconds; zero: never.
+    pub(crate) fn expires_at(&self) -> u64 {
+        self.expires_at.into()
+    }
+
+    pub(crate) fn set_expires_at(&mut self, unix_seconds: u64) {
+        self.expires_at = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
     }
 
     pub(crate) fn is_anonymous(&self) -> bool {
@@ -275,6 +287,6 @@ impl Session {
         let ends = |at: u64, delay: u64| (at > 0).then(|| at.saturating_add(delay));
         let subscriptions = self.subscriptions.iter();
         let subscriptions = subscriptions.map(|one| ends(one.expires_at(), subscription_delay));
-        subscriptions.chain([ends(self.expires_at, delay)]).flatten().min()
+        subscriptions.chain([ends(self.expires_at(), delay)]).flatten().min()
     }
 }

@@ -22,6 +22,7 @@ use super::counters::GatewayCounters;
 use super::entrance::Entrance;
 use super::event::{Action, Event, Transport};
 use super::ledger::{MemoryBytes, MemoryKind};
+use super::listing::Listings;
 use super::phase::{Phase, PhaseEvent};
 use super::random::Random;
 use super::rate::Rate;
@@ -58,6 +59,7 @@ pub struct GatewayShard {
     pub(super) users: Users,
     pub(super) entrance: Entrance,
     pub(super) shedding: Shedding,
+    pub(super) listings: Listings,
     /// What all shards of the process count together.
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) actions: VecDeque<Action>,
@@ -97,6 +99,7 @@ impl GatewayShard {
             users: Users::default(),
             entrance: Entrance::default(),
             shedding: Shedding::default(),
+            listings: Listings::default(),
             arrivals: Arc::new(Arrivals::new(0, 0)),
             actions: VecDeque::new(),
             counters: GatewayCounters::default(),
@@ -175,6 +178,7 @@ impl GatewayShard {
                 self.config = config;
             }
             Event::Memory { level, owed_bytes } => self.on_memory(level, owed_bytes),
+            Event::List { number, listing } => self.on_listing(number, *listing),
             Event::Drain { over } => self.begin_drain(over, now),
         }
         self.close_overflowed(now);
@@ -226,7 +230,7 @@ impl GatewayShard {
     pub fn has_work(&self) -> bool {
         let has_output = self.connections.has_sends() || !self.actions.is_empty();
         let has_queue = self.waiting.has_work() || self.shedding.has_work();
-        has_output || has_queue || self.channels.has_work()
+        has_output || has_queue || self.channels.has_work() || self.listings.has_work()
     }
 
     /// Once a turn: takes up connects that waited for it, at most [`limits::CONNECTS_PER_TURN`],
@@ -245,6 +249,7 @@ impl GatewayShard {
             self.on_timer(slot, now);
         }
         self.take_connects(now);
+        self.list_some(now);
         self.close_overflowed(now);
     }
 
@@ -295,6 +300,7 @@ impl GatewayShard {
         counters.deliveries = self.channels.deliveries;
         counters.drops = self.channels.drops;
         counters.connections = u64::from(self.connections.open_count);
+        counters.connections_by_phase = self.connections.count_by_phase();
         counters.connections_hot = u64::from(self.connections.hot_count);
         counters.sessions_now = self.sessions_now;
         counters.channels = self.channels.len() as u64;
@@ -479,8 +485,9 @@ impl GatewayShard {
         let is_shed = self.is_shed(id);
         let Some(connection) = self.connections.find(id) else { return };
         let Some(next) = connection.phase.on(event) else { return };
-        connection.phase = next;
         let peer_ended = connection.peer_ended;
+        self.connections.enter(slot_of(id), next);
+        let connection = self.connections.at(slot_of(id));
         match next {
             Phase::Closing | Phase::Lingering if is_shed => {
                 connection.phase_deadline = now.moment + limits::SHED_LINGER_TIMEOUT;

@@ -467,7 +467,7 @@ impl GatewayShard {
             session.pong_by = now.moment + pong_timeout;
         }
         let unix = now.unix_seconds();
-        if session.expires_at > 0 && session.expires_at.saturating_add(close_delay) <= unix {
+        if session.expires_at() > 0 && session.expires_at().saturating_add(close_delay) <= unix {
             return self.close(id, CloseReason::Expired, now);
         }
         let over = |one: &&Subscription| {
@@ -578,7 +578,7 @@ impl GatewayShard {
                 if *expired {
                     return self.close(id, CloseReason::Expired, now);
                 }
-                session.expires_at = *expires_at;
+                session.set_expires_at(*expires_at);
                 let ttl = super::connect::ttl(*expires_at, now);
                 let body = wire::SubRefreshResult { expires: *expires_at > 0, ttl };
                 self.push(id, "", wire::PushBody::Refresh(body), now);

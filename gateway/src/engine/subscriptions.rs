@@ -214,6 +214,11 @@ impl Channels {
         }
     }
 
+    /// How many listen to a channel of the table.
+    pub(crate) fn subscribers_count(&self, index: u32) -> u32 {
+        self.entry(index).subscribers.len() as u32
+    }
+
     /// Slots of all subscribers that are `meant`.
     pub(crate) fn slots(&self, index: u32, meant: impl Fn(&Subscriber) -> bool) -> Vec<u32> {
         let subscribers = self.entry(index).subscribers.iter();

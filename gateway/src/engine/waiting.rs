@@ -145,7 +145,7 @@ impl GatewayShard {
         if self.connections.find(id).is_none() {
             return;
         }
-        let session = Box::new(Session::new(ClientId::default(), pending));
+        let session = Box::new(Session::new(ClientId::default(), pending, now.moment));
         self.connections.begin_session(slot_of(id), session);
         self.sessions_now += 1;
         self.advance(id, PhaseEvent::Connect, now);
@@ -156,7 +156,7 @@ impl GatewayShard {
         if connection.phase != Phase::Connecting {
             return;
         }
-        connection.phase = Phase::Open;
+        self.connections.enter(slot_of(id), Phase::Open);
         let Some(mut session) = self.connections.end_session(slot_of(id)) else { return };
         self.sessions_now -= 1;
         self.connections.release_behind_connect(slot_of(id), now.moment);

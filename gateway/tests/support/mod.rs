@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use gateway::arrivals::Arrivals;
 use gateway::config::GatewayConfig;
-use gateway::engine::{Action, Event, GatewayShard, NoTokens, ShardOptions, ToPeer, TokenVerifier};
+use gateway::engine::{
+    Action, Event, GatewayShard, Listed, NoTokens, ShardOptions, ToPeer, TokenVerifier,
+};
 use protocol::channels::{ChannelOptions, Namespaces};
 use protocol::http::parse_head;
 use protocol::ids::{ConnectionId, ShardId, Slot};
@@ -41,6 +43,8 @@ pub struct Bench {
     pub in_flight: BTreeMap<ConnectionId, SendBuffer>,
     /// Clients that take nothing.
     pub stalled: Vec<ConnectionId>,
+    /// Answers to questions about connections, by number.
+    pub listed: BTreeMap<u64, Option<Listed>>,
     received: BTreeMap<ConnectionId, Vec<u8>>,
     next_slot: u32,
 }
@@ -91,6 +95,7 @@ impl Bench {
             unnamed: Vec::new(),
             in_flight: BTreeMap::new(),
             stalled: Vec::new(),
+            listed: BTreeMap::new(),
             received: BTreeMap::new(),
             next_slot: 0,
         }
@@ -161,6 +166,9 @@ impl Bench {
                 self.shard.handle(Event::Closed { connection }, self.now);
             }
             Action::Receive(_) | Action::Rest(_) | Action::Pause(_) => self.receiving.push(action),
+            Action::Listed { number, listed } => {
+                self.listed.insert(number, listed.map(|listed| *listed));
+            }
             Action::Note(_)
             | Action::ShutdownWrite(_)
             | Action::Become { .. }

@@ -28,6 +28,19 @@ impl ClientId {
         let versioned = bits & !(0xf << 76) | 4 << 76;
         Self(versioned & !(0b11 << 62) | 0b10 << 62)
     }
+
+    /// What was written as a UUID, in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hyphen = |place: usize| matches!(place, 8 | 13 | 18 | 23);
+        let of_uuid = |(place, byte): (usize, u8)| match is_hyphen(place) {
+            true => byte == b'-',
+            false => byte.is_ascii_hexdigit(),
+        };
+        if text.len() != 36 || !text.bytes().enumerate().all(of_uuid) {
+            return None;
+        }
+        u128::from_str_radix(&text.replace('-', ""), 16).ok().map(Self)
+    }
 }
 
 impl std::fmt::Display for ClientId {
@@ -444,5 +457,13 @@ mod tests {
         assert_eq!(id, "ffffffff-ffff-4fff-bfff-ffffffffffff");
         let id = ClientId::from_random(0).to_string();
         assert_eq!(id, "00000000-0000-4000-8000-000000000000");
+        let written = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
+        let id = ClientId::parse(written).expect("a UUID");
+        assert_eq!(id.to_string(), written);
+        assert_eq!(ClientId::parse(&written.to_uppercase()), Some(id));
+        let (cut, sign) = (&written[1..], written.replacen('0', "+", 1));
+        for wrong in ["", cut, &sign, &written.replace('-', "0"), &written.replace("4a", "ä")] {
+            assert_eq!(ClientId::parse(wrong), None, "{wrong}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What the API reaches: partitions and connections of this process, through the shards' inboxes.
 
 use std::sync::{Arc, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gateway::driver::{Control, Inspection};
 use protocol::channels::Namespaces;
@@ -92,6 +92,17 @@ impl LocalBackend {
             }
         }
         all
+    }
+
+    /// All shards, by number.
+    pub fn shards(&self) -> &[ShardHandle] {
+        &self.shared.shards
+    }
+
+    /// The configured name of the node, the one that is different at every start, and the time
+    /// since then.
+    pub fn about(&self) -> (&str, &str, Duration) {
+        (&self.shared.name, &self.shared.uid, self.shared.started.elapsed())
     }
 
     /// How many shards there are.

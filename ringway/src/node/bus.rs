@@ -16,7 +16,7 @@ use protocol::link::{
     Answer, FromRouter, GatewayId, LogEntry, LogLevel, ReplyTo, Request, ToRouter,
 };
 use protocol::time::{Moment, Now};
-use router::engine::{Action, Counters, Partition};
+use router::engine::{Action, BusiestChannels, ChannelTraffic, Counters, Partition};
 use shard::lanes::{Class, Endpoint, Inbox};
 
 use super::log::{LogEvent, PartitionLog};
@@ -50,7 +50,12 @@ pub enum RouterCall {
     SetNamespaces(std::sync::Arc<protocol::channels::Namespaces>),
     /// What the partitions here have counted.
     Inspect(Box<dyn FnOnce(Vec<Counters>) + Send>),
+    /// Into which channels here most is published.
+    Busiest(BusiestChannels, AnswerBusiest),
 }
+
+/// Takes the busiest channels of one shard. `None`: too many such questions wait already.
+pub type AnswerBusiest = Box<dyn FnOnce(Option<Vec<ChannelTraffic>>) + Send>;
 
 impl std::fmt::Debug for RouterCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -58,6 +63,7 @@ impl std::fmt::Debug for RouterCall {
             Self::Ask { .. } => "Ask",
             Self::SetNamespaces(_) => "SetNamespaces",
             Self::Inspect(_) => "Inspect",
+            Self::Busiest(..) => "Busiest",
         })
     }
 }
@@ -76,6 +82,11 @@ const OVERFLOW_MAX: usize = 1 << 16;
 /// of clients are refused.
 const INCOMING_MAX: usize = gateway::limits::LANE_MESSAGES_PER_TURN;
 
+/// Searches for busy channels that may wait; further ones are refused.
+const SEARCHES_MAX: usize = 8;
+/// Places of channels that one turn looks at for them.
+const SEARCHED_PER_TURN: usize = 1024;
+
 /// One shard's part of the bus.
 #[derive(Debug)]
 pub struct LocalBus {
@@ -91,9 +102,24 @@ pub struct LocalBus {
     calls: Inbox<RouterCall>,
     waiting: Waiting,
     next_call: u64,
+    searches: VecDeque<Search>,
     log: Option<Box<dyn PartitionLog>>,
     now: Moment,
     tick_at: Moment,
+}
+
+/// A search for the busiest channels, some places a turn.
+struct Search {
+    busiest: BusiestChannels,
+    answer: AnswerBusiest,
+    partition: usize,
+    place: usize,
+}
+
+impl std::fmt::Debug for Search {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at {} of partition {}", self.place, self.partition)
+    }
 }
 
 #[derive(Default)]
@@ -135,6 +161,7 @@ impl LocalBus {
             calls,
             waiting: Waiting::default(),
             next_call: 0,
+            searches: VecDeque::new(),
             log: None,
             now: Moment::ZERO,
             tick_at: Moment::ZERO,
@@ -340,8 +367,40 @@ impl LocalBus {
                     let partitions = self.partitions.iter().flatten();
                     answer(partitions.map(Partition::counters).collect());
                 }
+                Some(RouterCall::Busiest(_, answer)) if self.searches.len() >= SEARCHES_MAX => {
+                    answer(None);
+                }
+                Some(RouterCall::Busiest(busiest, answer)) => {
+                    let (partition, place) = (0, 0);
+                    self.searches.push_back(Search { busiest, answer, partition, place });
+                }
             }
         }
+    }
+
+    /// This turn's part of the first search.
+    fn search_some(&mut self) {
+        let Some(mut search) = self.searches.pop_front() else { return };
+        let mut places_left = SEARCHED_PER_TURN;
+        while search.partition < self.partitions.len() && places_left > 0 {
+            let Some(partition) = &self.partitions[search.partition] else {
+                search.partition += 1;
+                continue;
+            };
+            let Search { busiest, place, .. } = &mut search;
+            let looked_at = partition.look_for_busiest(*place, places_left, busiest, self.now);
+            *place += looked_at;
+            // An empty partition counts for one place.
+            places_left -= looked_at.max(1);
+            if looked_at == 0 || *place >= partition.channel_places_count() {
+                search.place = 0;
+                search.partition += 1;
+            }
+        }
+        if search.partition < self.partitions.len() {
+            return self.searches.push_front(search);
+        }
+        (search.answer)(Some(search.busiest.into_rows()));
     }
 
     fn tick(&mut self, now: Now) {
@@ -406,6 +465,7 @@ impl Uplink for LocalBus {
         self.take_log(now);
         self.take_lanes(now);
         self.take_calls(now);
+        self.search_some();
         self.room_again();
         self.tick(now);
     }
@@ -429,6 +489,7 @@ impl Uplink for LocalBus {
         !self.incoming.is_empty()
             || !self.endpoint.is_empty()
             || !self.calls.is_empty()
+            || !self.searches.is_empty()
             || log_speaks
     }
 

@@ -9,6 +9,7 @@ use router::api::{SharedAccess, routes};
 use super::backend::LocalBackend;
 use super::metrics::Own;
 use super::{metrics, page};
+use crate::admin::{self, AdminAccess};
 
 /// What the client port serves.
 #[derive(Clone, Debug)]
@@ -36,8 +37,9 @@ pub fn client_port(backend: &LocalBackend, serves: ClientRoutes) -> Router {
     router.fallback(not_found)
 }
 
-/// The operators' port: metrics, health, and a page that shows them.
-pub fn operator_port(backend: &LocalBackend, own: Own) -> Router {
+/// The operators' port: metrics, health, the admin API, and a page that shows them.
+pub fn operator_port(backend: &LocalBackend, own: Own, access: AdminAccess) -> Router {
+    let admin = admin::routes(backend, own.clone(), access);
     let scraped = backend.clone();
     let scrape = move || {
         let (backend, own) = (scraped.clone(), own.clone());
@@ -46,6 +48,7 @@ pub fn operator_port(backend: &LocalBackend, own: Own) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
         .merge(health_route(backend))
+        .merge(admin)
         .merge(page::operator_routes())
         .fallback(not_found)
 }

@@ -83,6 +83,7 @@ struct Shards {
 
 /// How a number of one shard is found.
 type Read = fn(&Inspection) -> u64;
+/// The same of one partition.
 type ReadRouter = fn(&Counters) -> u64;
 
 const COUNTERS: &[(&str, &str, Read)] = &[
@@ -177,6 +178,33 @@ const HISTOGRAMS: &[(&str, &str, ReadDurations)] = &[
     ("turn", "Turns of the pump, without the sleep", |one| &one.pump.turns_took),
 ];
 
+/// What one shard has counted since its start, by the names of the metrics.
+pub(crate) fn counters_of(one: &Inspection, router: &[Counters]) -> Vec<(&'static str, u64)> {
+    numbers(COUNTERS, ROUTER_COUNTERS, one, router)
+}
+
+/// What one shard has now, by the names of the metrics.
+pub(crate) fn gauges_of(one: &Inspection, router: &[Counters]) -> Vec<(&'static str, u64)> {
+    numbers(GAUGES, ROUTER_GAUGES, one, router)
+}
+
+fn numbers(
+    gateway: &[(&'static str, &str, Read)],
+    router: &[(&'static str, &str, ReadRouter)],
+    one: &Inspection,
+    counters: &[Counters],
+) -> Vec<(&'static str, u64)> {
+    let own = gateway.iter().map(|(name, _, read)| (*name, read(one)));
+    let sum = |read: &ReadRouter| counters.iter().map(read).sum();
+    own.chain(router.iter().map(|(name, _, read)| (*name, sum(read)))).collect()
+}
+
+/// Bytes of memory that partitions take, by what they are for.
+pub(crate) fn router_memory_of(counters: &[Counters]) -> Vec<(&'static str, u64)> {
+    let sum = |read: &ReadRouter| counters.iter().map(read).sum();
+    ROUTER_MEMORY.iter().map(|(label, read)| (*label, sum(read))).collect()
+}
+
 impl Shards {
     fn by_shard(
         &self,
@@ -206,9 +234,7 @@ impl Shards {
         for (shard, inspection, counters) in &self.inspected {
             let gateway = MemoryKind::ALL.iter();
             let gateway = gateway.map(|kind| (kind.label(), inspection.memory.of(*kind)));
-            let sum = |read: ReadRouter| counters.iter().map(read).sum::<u64>();
-            let router = ROUTER_MEMORY.iter().map(|(label, read)| (*label, sum(*read)));
-            for (label, bytes) in gateway.chain(router) {
+            for (label, bytes) in gateway.chain(router_memory_of(counters)) {
                 let labels = [("shard", shard.to_string()), ("kind", label.to_owned())];
                 ConstGauge::new(bytes).encode(family.encode_family(&labels)?)?;
             }

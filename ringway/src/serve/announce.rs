@@ -39,7 +39,7 @@ pub(super) fn started(
         println!("  metrics  http://{operators}/metrics");
     }
     if settings.development {
-        development(settings, address);
+        development(settings, address, operators);
     }
 }
 
@@ -47,7 +47,7 @@ fn scheme(settings: &Settings) -> &'static str {
     if settings.tls.is_some() { "https" } else { "http" }
 }
 
-fn development(settings: &Settings, address: SocketAddr) {
+fn development(settings: &Settings, address: SocketAddr, operators: Option<SocketAddr>) {
     println!();
     println!(
         "  DEVELOPMENT MODE: no configuration was given. Loopback only, secrets made up for this"
@@ -66,5 +66,8 @@ fn development(settings: &Settings, address: SocketAddr) {
     }
     if let Some(key) = settings.api.keys.first() {
         println!("  API key  {}", key.expose());
+    }
+    if let Some((key, operators)) = settings.admin_key.as_ref().zip(operators) {
+        println!("  admin    RINGWAY_ADMIN_KEY={} ringway top --address {operators}", key.expose());
     }
 }

@@ -20,6 +20,7 @@ use shard::placement::Placement;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::acme::driver::Acme;
+use crate::admin::AdminAccess;
 use crate::limits::{KEYS_ASKED_MAX, PORT_PATIENCE, PORT_RETRY};
 use crate::memory;
 use crate::node::backend::LocalBackend;
@@ -27,7 +28,7 @@ use crate::node::driver::Driver;
 use crate::node::http::{ClientRoutes, client_port, operator_port};
 use crate::node::metrics::Own;
 use crate::node::service::TowerService;
-use crate::node::{Node, NodeOptions, can_listen, deliver};
+use crate::node::{Node, NodeOptions, ShardHandle, can_listen, deliver};
 use crate::settings::{Settings, Sources};
 use reload::Reloading;
 use router::api::{ApiAccess, ApiKeys, SharedAccess};
@@ -73,10 +74,11 @@ async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
     let (keys_wanted, keys_asked) = tokio::sync::mpsc::channel(KEYS_ASKED_MAX);
     let runtime = tokio::runtime::Handle::current();
     let access: SharedAccess = Arc::new(RwLock::new(api_access(&settings)));
+    let admin_access: AdminAccess = Arc::new(RwLock::new(admin_access_of(&settings)));
     let api = settings.api.enabled.then(|| access.clone());
     let shard_api = api.clone();
     let shard_routes = routes.clone();
-    let service = move |_, shard: &crate::node::ShardHandle| {
+    let service = move |_, shard: &ShardHandle| {
         let _entered = runtime.enter();
         TowerService::start(shard_routes.clone(), shard_api.clone(), shard.gateway.clone())
     };
@@ -86,12 +88,8 @@ async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
         let _ = keys_wanted.try_send(key_id);
     };
     let node = Node::start(&options, service, load_keys).map_err(|error| error.to_string())?;
-    let uid = format!("{:016x}", random_seed()?);
-    let name = settings.gateway.node_name.to_string();
-    let namespaces = settings.gateway.namespaces.clone();
     let shards = node.shards.clone();
-    let backend =
-        LocalBackend::new(shards.clone(), options.partitions_count, namespaces, name, uid);
+    let backend = backend_of(&settings, shards.clone())?;
     let serves = ClientRoutes { api, page: true, health: settings.health };
     // Set once, here: the shards answered 503 until now.
     drop(routes.set(client_port(&backend, serves)));
@@ -101,7 +99,7 @@ async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
     if let Some(listener) = operators.listener {
         let durable = persistence.as_ref().map(persistence::Persistence::counters);
         let own = Own { driver: options.driver, durable, memory, acme: acme_state };
-        let router = operator_port(&backend, own);
+        let router = operator_port(&backend, own, admin_access.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
     let (key_sources, sources_seen) = tokio::sync::watch::channel(source.clone());
@@ -115,6 +113,7 @@ async fn run(mut settings: Settings, sources: Sources) -> Result<(), String> {
         shards,
         key_sources,
         access,
+        admin_access,
         persistence,
         tls,
     };
@@ -190,6 +189,14 @@ fn node_options(
     })
 }
 
+/// What reaches these shards, under a name that is different at every start.
+fn backend_of(settings: &Settings, shards: Vec<ShardHandle>) -> Result<LocalBackend, String> {
+    let uid = format!("{:016x}", random_seed()?);
+    let name = settings.gateway.node_name.to_string();
+    let namespaces = settings.gateway.namespaces.clone();
+    Ok(LocalBackend::new(shards, settings.partitions, namespaces, name, uid))
+}
+
 /// Raises RLIMIT_NOFILE as far as this process may; what it is then.
 fn files_allowed() -> u32 {
     let limit = getrlimit(Resource::Nofile);
@@ -212,6 +219,13 @@ fn api_access(settings: &Settings) -> ApiAccess {
     let keys = settings.api.keys.iter().map(|key| key.expose().as_bytes().to_vec());
     let keys = ApiKeys::new(keys.collect(), gateway::auth::constant_time_eq);
     ApiAccess::Keys(Arc::new(keys))
+}
+
+/// Who may call the admin API; `None`: nobody, because there is no key.
+fn admin_access_of(settings: &Settings) -> Option<ApiAccess> {
+    let key = settings.admin_key.as_ref()?.expose().as_bytes().to_vec();
+    let keys = ApiKeys::new(vec![key], gateway::auth::constant_time_eq);
+    Some(ApiAccess::Keys(Arc::new(keys)))
 }
 
 /// Reloads on SIGHUP, drains on SIGTERM and SIGINT, ends with the node.

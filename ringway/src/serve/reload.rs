@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::jwks::KeySource;
 use super::tls::ServedTls;
 use super::tokens;
+use crate::admin::AdminAccess;
 use crate::node::backend::LocalBackend;
 use crate::node::{ShardHandle, deliver};
 use crate::settings::{Settings, Sources};
@@ -26,6 +27,8 @@ pub(super) struct Reloading {
     pub(super) arrivals: Arc<Arrivals>,
     /// Who may call the API.
     pub(super) access: SharedAccess,
+    /// Who may call the admin API.
+    pub(super) admin_access: AdminAccess,
     /// What keeps the data directory, if there is one.
     pub(super) persistence: Option<Persistence>,
     /// What shards speak TLS with, if they do.
@@ -104,6 +107,8 @@ impl Reloading {
             tracing::error!("reload: {sentence}; restart the server");
         }
         *self.access.write().expect("no holder panics") = super::api_access(&self.settings);
+        *self.admin_access.write().expect("no holder panics") =
+            super::admin_access_of(&self.settings);
         if keys_changed {
             self.key_sources.send_replace(source);
         }

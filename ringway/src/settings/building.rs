@@ -29,6 +29,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
     let connection_tokens = keys::build(reading, "client.token", folder);
     let own_tokens = keys::build(reading, "client.subscription_token", folder);
     let api_key = keys::secret(reading, "http_api.key", folder);
+    let admin_key = keys::secret(reading, "admin.key", folder);
     let lists = Lists {
         origins: origins(reading),
         proxy_protocol: prefixes(reading, "http_server.proxy_protocol"),
@@ -55,6 +56,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
             keys: api_key.into_iter().collect(),
             insecure: global.flag("http_api.insecure"),
         },
+        admin_key,
         health: global.flag("health.enabled"),
         shards: Some(shards).filter(|shards| *shards > 0),
         io: io_choice(&global.text("io")),

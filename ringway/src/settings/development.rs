@@ -6,7 +6,7 @@ use crate::settings::problem::Place;
 use crate::settings::values::{Given, Values};
 
 const FLAGS: &[&str] = &["health.enabled"];
-const SECRETS: &[&str] = &["client.token.hmac_secret_key", "http_api.key"];
+const SECRETS: &[&str] = &["client.token.hmac_secret_key", "http_api.key", "admin.key"];
 const CHANNEL: &[(&str, &str)] = &[
     ("presence", "true"),
     ("join_leave", "true"),

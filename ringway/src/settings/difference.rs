@@ -111,6 +111,8 @@ pub(crate) fn effective(
     }
     let api_key = settings.api.keys.first();
     replace_value(&mut effective, "http_api.key", api_key.map(Secret::expose), true);
+    let admin_key = settings.admin_key.as_ref();
+    replace_value(&mut effective, "admin.key", admin_key.map(Secret::expose), true);
     for (parent, keys) in
         [("client.token", &settings.connection_tokens), ("client.subscription_token", own_tokens)]
     {

@@ -75,6 +75,8 @@ pub struct Settings {
     pub subscription_tokens: TokenKeys,
     /// The HTTP API.
     pub api: ApiSettings,
+    /// Key of the admin API (`admin.key`); `None`: it is not served.
+    pub admin_key: Option<Secret>,
     /// Serve `/health` on the client port as well (`health.enabled`).
     pub health: bool,
     /// Shards (`shards`); `None`: one per core that this process may use.

@@ -303,7 +303,7 @@ mod tests {
         let text = "admin: {enabled: true}\nengine: {type: redis}\n";
         let refused = problems(text);
         assert_eq!(refused.len(), 2, "{refused:?}");
-        assert!(refused[0].starts_with("f:1:1: admin: is not served by Ringway"));
+        assert!(refused[0].starts_with("f:1:9: admin.enabled: is not served by Ringway"));
         assert!(refused[1].starts_with("f:2:10: engine.type: only \"memory\" is served"));
         let allowed = read(text, true);
         assert_eq!((allowed.problems.len(), allowed.warnings.len()), (0, 2));

@@ -94,9 +94,9 @@ Centrifugo v6 has keep its names and meanings, so its configuration files load.
 * **Files** named by an option are looked for from the folder of the configuration file. A secret
   loses the line ends behind it.
 * **Development mode**: without a file, and without credentials in the environment, Ringway
-  listens on `127.0.0.1` only, makes up a token secret and an API key, and lets clients subscribe,
-  publish, and see presence and history in channels without a namespace. With `--data-dir` these
-  are durable (`log`).
+  listens on `127.0.0.1` only, makes up a token secret and keys of both APIs, and lets clients
+  subscribe, publish, and see presence and history in channels without a namespace. With
+  `--data-dir` these are durable (`log`).
 * **Reload**: SIGHUP reads everything again. Either all of it holds afterwards or nothing changes.
   Options marked `restart` wait for one.
 ";

@@ -135,8 +135,27 @@ fn check_credentials(reading: &mut Reading, settings: &Settings, own_tokens: &To
         let sentence = format!("is shorter than {API_KEY_BYTES_STRONG} bytes and can be guessed");
         remark(reading, "http_api.key", &sentence);
     }
+    check_admin_key(reading, settings);
     if settings.api.insecure && settings.api.enabled {
         remark(reading, "http_api.insecure", "everybody may publish and disconnect clients");
+    }
+}
+
+fn check_admin_key(reading: &mut Reading, settings: &Settings) {
+    let Some(key) = &settings.admin_key else { return };
+    let is_inline = reading.values.global.is_given("admin.key");
+    let path = if is_inline { "admin.key" } else { "admin.key_file" };
+    if key.expose().len() < API_KEY_BYTES_STRONG {
+        let sentence = format!("is shorter than {API_KEY_BYTES_STRONG} bytes and can be guessed");
+        remark(reading, path, &sentence);
+    }
+    if settings.api.keys.contains(key) {
+        let sentence = "is http_api.key as well, so that every backend may close every connection; \
+                        give operators a key of their own";
+        remark(reading, path, sentence);
+    }
+    if settings.metrics.is_none() {
+        remark(reading, path, "has no effect without metrics.address, where the admin API is");
     }
 }
 

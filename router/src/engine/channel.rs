@@ -15,6 +15,7 @@ use super::durable::DurableChannel;
 use super::history::Window;
 use super::interest::Interest;
 use super::presence::Presence;
+use super::traffic::Traffic;
 use crate::limits::DURABLE_IDLE;
 
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) struct Channel {
     pub(super) interest: Interest,
     /// What it has beside this if it is durable.
     pub(super) durable: Option<Box<DurableChannel>>,
+    pub(super) traffic: Traffic,
     /// When the position was last used; it is forgotten `history_meta_ttl` later.
     pub(super) used_at: Moment,
 }
@@ -45,6 +47,7 @@ impl Channel {
             presence: Presence::default(),
             interest: Interest::default(),
             durable: None,
+            traffic: Traffic::default(),
             used_at: now,
         }
     }

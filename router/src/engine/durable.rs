@@ -423,6 +423,7 @@ impl Partition {
         assert!(publication.offset == channel.position.offset + 1, "offsets are contiguous");
         channel.position.offset = publication.offset;
         channel.used_at = now.moment;
+        channel.traffic.add(publication.content.bytes.len(), now.moment);
         let name = channel.name.clone();
         let before = channel.window.bytes();
         // An entry that outlived its namespace is kept until the store has it, like any other.

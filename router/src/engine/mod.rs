@@ -12,7 +12,9 @@ mod presence;
 mod queries;
 mod reads;
 mod rpc;
+mod traffic;
 
 pub use partition::{Action, Counters, Partition, PartitionOptions};
 pub use reads::StoreUnavailable;
 pub use rpc::{Method, Methods};
+pub use traffic::{BusiestChannels, ChannelTraffic, TrafficOrder};

@@ -399,6 +399,7 @@ impl Partition {
             return Ok(Position::default());
         }
         let channel = self.find_or_make(name, keeps, now)?;
+        channel.traffic.add(request.content.bytes.len(), now.moment);
         let mut position = Position::default();
         if keeps {
             channel.position.offset += 1;

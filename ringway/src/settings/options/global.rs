@@ -476,11 +476,19 @@ const OPERATION: &[OptionRow] = &[
         "metrics.address",
         Kind::SocketAddress,
         "127.0.0.1:9000",
-        "Where operators find `/metrics`, `/health` and, at `/`, a page that shows them. Empty: \
-         nowhere.",
+        "Where operators find `/metrics`, `/health`, the admin API (`admin.key`) and, at `/`, a \
+         page that shows metrics. Empty: nowhere.",
     )
     .restart()
     .ours(),
+    secret(
+        "admin.key",
+        "Key of the admin API at `metrics.address`, which `ringway top` and `ringway connections` \
+         ask: whoever has it sees every connection, and may close it. Sent as `X-API-Key`. Empty: \
+         there is no admin API.",
+    )
+    .ours(),
+    secret_file("admin.key_file", "The same, from a file."),
     OptionRow::ignored("prometheus.enabled", "metrics are served at `metrics.address`"),
     OptionRow::fixed("prometheus.handler_prefix", &["/metrics"], PREFIX),
     OptionRow::ignored("prometheus.instrument_http_handlers", "there is one set of metrics"),
@@ -535,6 +543,7 @@ const OPERATION: &[OptionRow] = &[
 ];
 
 const IN_PROCESS: &str = "channels live in this process; remove it or set its type to \"memory\"";
+const ADMIN: &str = "there is no web interface; give `admin.key` and ask by `ringway top`";
 const UNIDIRECTIONAL: &str = "there are no unidirectional transports; use WebSocket";
 
 const ABSENT: &[OptionRow] = &[
@@ -547,7 +556,7 @@ const ABSENT: &[OptionRow] = &[
     OptionRow::fixed("map_broker.type", &["memory"], IN_PROCESS),
     OptionRow::unsupported("map_broker", IN_PROCESS),
     OptionRow::unsupported("controller", IN_PROCESS),
-    OptionRow::unsupported("admin", "there is no web interface; see `metrics.address`"),
+    OptionRow::unsupported("admin", ADMIN),
     OptionRow::unsupported("rpc", "there are no proxies for client calls"),
     OptionRow::unsupported("proxies", PROXY),
     OptionRow::unsupported("consumers", "publish by the HTTP API"),
