@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::OFF;
-use crate::acme::causes;
+use crate::causes::causes;
 use crate::limits;
 use crate::secret::Secret;
 use crate::settings::{Flags, Settings, Sources, read_limited};
