@@ -4,11 +4,13 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use persistence::files::simulated::{Faults, SimulatedDisk};
-use persistence::files::{Files, SegmentSource as _, StdFiles};
+use persistence::files::simulated::{Faults, SimulatedDisk, SimulatedSegment};
+use persistence::files::{Files, Pace, SegmentSource, StdFiles};
 use persistence::{OpenedJournal, Turn};
 use protocol::ids::PartitionId;
 use support::{close, entry, journal_options, now, open_now};
@@ -46,9 +48,11 @@ fn when_the_next_batch_is_on_its_way() {
     };
     let rung = bell(&journal);
     let counts = || (BEGUN.load(Ordering::Relaxed), rung.load(Ordering::Relaxed));
+    let before = journal.board.generation();
     append(&journal, 1);
     assert_eq!(now(journal.journal.turn()), Turn::Busy);
-    assert_eq!((synced(&journal), counts()), (1, (0, 0)), "who looks sees it");
+    assert_eq!((synced(&journal), counts()), (1, (0, 0)));
+    assert_ne!(journal.board.generation(), before, "who looks sees it");
     append(&journal, 2);
     assert_eq!(now(journal.journal.turn()), Turn::Busy);
     assert_eq!((synced(&journal), counts()), (2, (1, 1)), "the first is announced");
@@ -89,4 +93,73 @@ fn when_a_segment_is_full() {
     assert!(disk.numbers().expect("a disk").len() > 1, "segments were full");
     close(&mut journal);
     assert_eq!(rung.load(Ordering::Relaxed), 100);
+}
+
+/// A disk that calls somebody before it does what may take long.
+#[derive(Clone)]
+struct SlowDisk {
+    disk: SimulatedDisk,
+    before: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
+}
+
+impl SlowDisk {
+    fn tell(&self) {
+        if let Some(before) = self.before.get() {
+            before();
+        }
+    }
+}
+
+impl Files for SlowDisk {
+    type File = SimulatedSegment;
+
+    async fn create(&self, number: u64, bytes: u64, pace: Pace) -> io::Result<Self::File> {
+        self.disk.create(number, bytes, pace).await
+    }
+
+    async fn delete(&self, number: u64) -> io::Result<()> {
+        self.tell();
+        self.disk.delete(number).await
+    }
+
+    async fn sync_directory(&self) -> io::Result<()> {
+        self.tell();
+        self.disk.sync_directory().await
+    }
+
+    async fn pause(&self, time: Duration) {
+        self.disk.pause(time).await;
+    }
+}
+
+impl SegmentSource for SlowDisk {
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        self.disk.numbers()
+    }
+
+    fn read(&self, number: u64, position: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
+        self.disk.read(number, position, bytes_max)
+    }
+}
+
+#[test]
+fn before_the_name_of_a_segment_is_synced() {
+    let disk = SimulatedDisk::new(3, Faults::default());
+    let files = SlowDisk { disk, before: Arc::default() };
+    let Ok(mut journal) = open_now(&files, journal_options(4096)) else { panic!("an empty disk") };
+    let rung = bell(&journal);
+    let (board, counted, slow) = (journal.board.clone(), rung.clone(), Arc::new(AtomicU64::new(0)));
+    let slowed = slow.clone();
+    let before = move || {
+        let synced = board.progress(PartitionId(1)).synced;
+        assert_eq!(counted.load(Ordering::Relaxed), synced, "somebody waits for the directory");
+        slowed.fetch_add(1, Ordering::Relaxed);
+    };
+    assert!(files.before.set(Box::new(before)).is_ok());
+    for sequence in 1..=100 {
+        append(&journal, sequence);
+        assert_eq!(now(journal.journal.turn()), Turn::Busy);
+    }
+    assert!(slow.load(Ordering::Relaxed) > 1, "segments were made");
+    close(&mut journal);
 }

@@ -25,10 +25,10 @@ pub(crate) fn examine(settings: &AcmeSettings, port: u16) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !is_writable {
         findings.push(Finding {
-            // What is kept there is served until it is not valid any more.
-            pain: if kept.certificate.is_some() { Pain::Costs } else { Pain::Stops },
+            // What is kept there is served, but it cannot be renewed.
+            pain: if kept.certificate.is_some() { Pain::Loses } else { Pain::Stops },
             what: format!("{place} cannot be written by this user"),
-            why: "the account's key and the certificate are kept there, and a new one could not be",
+            why: "the account's key and the certificate are kept there; nobody is served when it expires",
             fix: "create it for the server's user, or choose another directory".to_owned(),
         });
     }

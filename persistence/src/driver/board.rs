@@ -92,9 +92,14 @@ impl Board {
         self.available.store(available, Ordering::Release);
     }
 
+    /// Moves the generation: who looks sees that there is something new, and nobody is woken.
+    pub(crate) fn move_on(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Moves the generation and rings. Once per batch of changes.
     pub(crate) fn announce(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.move_on();
         let bells = self.bells.read().unwrap_or_else(PoisonError::into_inner);
         for bell in bells.iter() {
             bell();

@@ -292,6 +292,7 @@ impl<F: Files> Journal<F> {
         }
         self.shared.synced_entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
         if !entries.is_empty() {
+            self.shared.board.move_on();
             let awaits_store = entries.iter().any(|entry| entry.awaits_store);
             self.unannounced = Some(Unannounced { awaits_store });
         }
@@ -442,6 +443,10 @@ impl<F: Files> Journal<F> {
         self.spare_turns_left = self.spare_turns_left.saturating_sub(1);
         if is_wanted && self.spare.is_missing() && self.spare_turns_left == 0 {
             self.spare.begin(self.next_segment, self.segment_bytes, self.spare.beside());
+        }
+        // When it is made its name is synced right here, on this thread.
+        if !self.spare.is_missing() && !self.spare.is_made() {
+            self.announce();
         }
         let advanced = self.spare.advance();
         self.report_spare(advanced);

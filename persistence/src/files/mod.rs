@@ -29,7 +29,7 @@ pub trait SegmentFile {
         position: u64,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
-    /// Begins to bring what was written there to the disk, and does not wait for it. A hint: only
+    /// Begins to bring what was written there to the disk, and does not wait until it is. A hint: only
     /// [`SegmentFile::sync_data`] says what is there.
     fn start_writing(&self, _position: u64, _bytes: u64) {}
 

@@ -104,7 +104,7 @@ impl ServedTls {
             if has_none && !waits && !before.certificates.is_empty() {
                 tracing::warn!(
                     "http_server.tls: the settings have no certificate any more, and none is \
-                     fetched yet: those from before are served until one is"
+                     fetched yet: those from before are served until the next reload behind that"
                 );
             }
             if waits || has_none {
