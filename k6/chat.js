@@ -9,6 +9,7 @@ import { afterRamp, clients, endAfterHold, options as of, settings } from './lib
 export { handleSummary } from './lib/fleet.js';
 export const options = of({
   ringway_delivery_ms: ['p(95)<250'],
+  ringway_deliveries: ['count>0'],
   ringway_history_ms: ['p(95)<250'],
   ringway_history_errors: ['rate<0.01'],
   ringway_recovered: ['rate>0.99'],

@@ -11,6 +11,7 @@ export const errors = new Rate('ringway_errors');
 export const connectTime = new Trend('ringway_connect_ms', true);
 export const deliveries = new Counter('ringway_deliveries');
 export const deliveryTime = new Trend('ringway_delivery_ms', true);
+export const gaps = new Counter('ringway_gaps');
 export const recovered = new Rate('ringway_recovered');
 
 /// A JWT (HS256) for a user, as the server's client.token.hmac_secret_key wants it.
@@ -89,8 +90,11 @@ export class Client {
     } else if (reply.subscribe) {
       const { epoch, offset, publications } = reply.subscribe;
       if (this.position) {
-        recovered.add(reply.subscribe.recovered === true);
-        (publications || []).forEach((publication) => this.take(publication));
+        const isRecovered = reply.subscribe.recovered === true;
+        recovered.add(isRecovered);
+        if (isRecovered) {
+          (publications || []).forEach((publication) => this.take(publication));
+        }
       }
       this.position = epoch === undefined ? null : { epoch, offset: offset || 0 };
       this.isSubscribed = true;
@@ -104,6 +108,10 @@ export class Client {
   take(publication) {
     deliveries.add(1);
     if (this.position && publication.offset !== undefined) {
+      if (publication.offset !== this.position.offset + 1) {
+        errors.add(true);
+        gaps.add(1);
+      }
       this.position.offset = publication.offset;
     }
     this.onPublication(publication.data);
