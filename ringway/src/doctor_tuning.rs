@@ -87,7 +87,7 @@ mod tests {
     fn the_limit_of_files_is_the_doctors_own_to_judge() {
         let host = host(&[(
             "/proc/self/limits",
-            "Max open files            20000                20000                files     \n",
+            "Max open files            1024                 1024                 files     \n",
         )]);
         let files: Vec<_> = judge(&host, 100_000)
             .into_iter()
