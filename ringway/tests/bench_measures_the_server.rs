@@ -174,6 +174,10 @@ fn certificates_are_checked() {
         let report = good("echo", &secure, &[&small, trust].concat());
         assert_eq!(samples(&report, "round_trip"), 25);
     }
+    // More than 64 KiB in one flush: rustls' own limit must not end the clients.
+    let large = ["-n", "4", "--request", "publish", "--bytes", "65000", "--depth", "2"];
+    let large = [&large[..], &["--seconds", "0.5", "--insecure"]].concat();
+    assert!(count(&good("echo", &secure, &large), "answered") >= 8);
     let refused = bench("echo", &secure, &[&small[..], &["--ca", "/dev/null"]].concat());
     assert_eq!(refused.status.code(), Some(2), "{}", errors(&refused));
     assert!(errors(&refused).contains("give a PEM file"), "{}", errors(&refused));
