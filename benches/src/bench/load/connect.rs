@@ -96,11 +96,15 @@ impl Load for Connect {
             }
             Event::Closed(cause) => {
                 self.outcome.fail(&cause, 1);
-                if self.asked_ns[client.index] != 0 {
-                    self.asked_ns[client.index] = 0;
+                let asked_ns = std::mem::take(&mut self.asked_ns[client.index]);
+                if asked_ns != 0 {
                     self.answered += 1;
+                    self.outcome.record("ping", asked_ns, now_ns);
                 }
-                self.failed += 1;
+                // Whoever was in has been counted as connected.
+                if !client.was_settled {
+                    self.failed += 1;
+                }
             }
             Event::Reply { .. } => self.outcome.fail("a ping was refused", 1),
             Event::Delivery(_) => {}
