@@ -79,6 +79,17 @@ fn clients_connect_stay_and_answer() {
 }
 
 #[test]
+fn who_does_not_get_in_is_in_the_latency_and_in_the_errors() {
+    let limited = OPEN.replace(r#""insecure": true"#, r#""insecure": true, "connection_limit": 6"#);
+    let server = Server::start(&limited);
+    let more = ["-n", "10", "--hold", "0", "--connect-rate", "100", "--allow-saturated", "--json"];
+    let report = report(&bench("connect", &url(&server), &more));
+    assert_eq!((count(&report, "connected"), samples(&report, "connect")), (6, 10), "{report}");
+    assert_eq!(report["error_share"], 0.4, "{report}");
+    assert_eq!(count(&report, "answered_a_ping"), 6, "{report}");
+}
+
+#[test]
 fn requests_are_answered_at_a_rate_and_without_one() {
     let server = Server::start(OPEN);
     let at_a_rate = ["-n", "20", "--rate", "200", "--seconds", "1"];
@@ -335,9 +346,16 @@ fn servers_that_cannot_be_measured_are_named() {
     let server = Server::start(OPEN);
     let elsewhere = url(&server).replace("/connection/websocket", "/nowhere");
     for (url, mark) in [(elsewhere.as_str(), "http 404"), ("ws://127.0.0.1:1/", "refused")] {
-        let failed = bench("echo", url, &["-n", "2", "--seconds", "0.5"]);
-        assert_eq!(failed.status.code(), Some(1), "{}", errors(&failed));
-        assert!(errors(&failed).contains(mark), "{}", errors(&failed));
+        for (mode, more) in [
+            ("echo", &["-n", "2", "--seconds", "0.5"][..]),
+            ("connect", &["-n", "2", "--hold", "0", "--allow-saturated"]),
+            ("churn", &["-n", "2", "--seconds", "0.5", "--allow-saturated"]),
+        ] {
+            let failed = bench(mode, url, more);
+            assert_eq!(failed.status.code(), Some(1), "{mode}: {}", errors(&failed));
+            assert!(errors(&failed).contains(mark), "{mode}: {}", errors(&failed));
+            assert!(failed.stdout.is_empty(), "{mode}");
+        }
     }
     let failed = bench("echo", "http://127.0.0.1:1/", &["-n", "2"]);
     assert_eq!(failed.status.code(), Some(2), "{}", errors(&failed));

@@ -346,6 +346,9 @@ fn measure(common: &CommonArguments, mode: Mode) -> Result<u8, Failure> {
     let server = common.server_pid.map(ServerProcess::find).transpose().map_err(usage)?;
     let failed = |text| Failure { code: NOT_MEASURED, text };
     let report = parent::run(&plans, server).map_err(failed)?;
+    if let Some(sentence) = report.why_not_measured() {
+        return Err(failed(sentence));
+    }
     if !report.health.is_good() && !common.allow_saturated {
         let complaints = report.health.complaints.join(".\n  ");
         let text = format!(
@@ -384,6 +387,13 @@ fn plans(common: &CommonArguments, mode: Mode) -> Result<Vec<Plan>, String> {
     let rate = common.connect_rate;
     let needed = if rate > 0.0 { clients as f64 / rate * 1.5 } else { clients as f64 / 500.0 };
     let connect_seconds_max = common.connect_limit.unwrap_or(CONNECT_SECONDS + needed);
+    if rate > 0.0 && clients as f64 / rate > connect_seconds_max {
+        return Err(format!(
+            "{clients} clients at --connect-rate {rate} are not due within --connect-limit \
+             {connect_seconds_max}; give a limit of more than {:.0} s, or a higher rate",
+            (clients as f64 / rate).ceil()
+        ));
+    }
     let plan = |process: usize| {
         let (first, end) = (clients * process / processes, clients * (process + 1) / processes);
         let share = (end - first) as f64 / clients as f64;
@@ -567,6 +577,13 @@ mod tests {
         }
         let rate: f64 = plans.iter().filter_map(|plan| plan.connect_rate).sum();
         assert!((rate - 100.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn a_limit_that_the_rate_cannot_keep_is_refused() {
+        let (common, mode) = parse("connect -n 100 --connect-rate 10 --connect-limit 5").unwrap();
+        let sentence = plans(&common, mode).unwrap_err();
+        assert!(sentence.contains("give a limit of more than 10 s"), "{sentence}");
     }
 
     #[test]

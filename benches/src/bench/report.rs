@@ -21,6 +21,8 @@ pub(crate) struct Report {
     /// The latency that is meant where none is named.
     pub(crate) first_latency: &'static str,
     first_count: &'static str,
+    /// Connections are what is measured; otherwise all must be there before.
+    is_of_connects: bool,
     is_corrected: bool,
     /// All processes together.
     pub(crate) whole: Outcome,
@@ -67,11 +69,27 @@ impl Report {
             processes: plan.processes,
             first_latency,
             first_count: plan.mode.first_count(),
+            is_of_connects: !plan.mode.gathers(),
             is_corrected,
             whole,
             server,
             health,
         }
+    }
+
+    /// A run in which nobody got in has measured nothing, whatever is allowed: why, in a sentence.
+    pub(crate) fn why_not_measured(&self) -> Option<String> {
+        if self.is_of_connects && self.whole.count(self.first_count) == 0 {
+            return Some(format!("no client got in: {}", self.causes()));
+        }
+        None
+    }
+
+    /// What went wrong, and whatever the generator complains of.
+    fn causes(&self) -> String {
+        let errors = self.whole.errors.iter().map(|(kind, count)| format!("{kind} ({count})"));
+        let causes: Vec<_> = errors.chain(self.health.complaints.iter().cloned()).collect();
+        if causes.is_empty() { "time was up".to_owned() } else { causes.join(", ") }
     }
 
     /// What was done per second.
@@ -239,6 +257,7 @@ impl Report {
             processes: 1,
             first_latency,
             first_count: "asked",
+            is_of_connects: false,
             is_corrected: false,
             whole: Outcome { samples_expected: 1_000, ..Outcome::default() },
             server: None,

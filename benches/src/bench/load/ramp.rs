@@ -61,6 +61,11 @@ impl Ramp {
         self.begun
     }
 
+    /// When this one is due, or was; `None` without a rate.
+    pub(crate) fn due_ns(&self, number: usize) -> Option<u64> {
+        self.schedule.as_ref().map(|schedule| schedule.due_ns(number as u64))
+    }
+
     /// Begins those that are due, where `connecting` are under way. What is due while too many are
     /// under way stays due: its latency counts from then. Returns when the next is due; `Done`:
     /// all have begun.
