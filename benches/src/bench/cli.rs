@@ -342,6 +342,9 @@ const INTERRUPTED: u8 = 130;
 
 fn measure(common: &CommonArguments, mode: Mode) -> Result<u8, Failure> {
     let usage = |text| Failure { code: USAGE, text };
+    for threshold in &common.fail_if {
+        threshold.check(&mode, common.server_pid.is_some()).map_err(usage)?;
+    }
     let plans = plans(common, mode).map_err(usage)?;
     let server = common.server_pid.map(ServerProcess::find).transpose().map_err(usage)?;
     let failed = |text| Failure { code: NOT_MEASURED, text };
@@ -364,7 +367,7 @@ fn measure(common: &CommonArguments, mode: Mode) -> Result<u8, Failure> {
     }
     let mut fails = false;
     for threshold in &common.fail_if {
-        if let Some(failure) = threshold.failure(&report).map_err(usage)? {
+        if let Some(failure) = threshold.failure(&report) {
             eprintln!("failed: {failure}");
             fails = true;
         }

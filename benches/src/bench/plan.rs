@@ -191,6 +191,33 @@ impl Mode {
         }
     }
 
+    /// All its latencies, as thresholds name them.
+    pub(crate) fn latencies(&self) -> &'static [&'static str] {
+        match self {
+            Self::Connect { .. } => &["connect", "ping"],
+            Self::Echo { .. } => &["round_trip", "round_trip_as_seen"],
+            Self::Fanout(_) => &["acknowledged", "delivery", "delivery_as_seen"],
+            Self::Publish(_) => &["acknowledged", "acknowledged_as_seen"],
+            Self::Storm { .. } => &["acknowledged", "back"],
+            Self::Churn { .. } => &["connect", "cycle"],
+            Self::Mixed(_) => &["acknowledged", "delivery", "history", "refused", "return"],
+        }
+    }
+
+    /// All its counts; one that did not happen is not in the report and stands for zero.
+    pub(crate) fn counts(&self) -> &'static [&'static str] {
+        match self {
+            Self::Connect { .. } => &["answered_a_ping", "connected", "pinged_by_the_server"],
+            Self::Echo { .. } => &["answered", "asked"],
+            Self::Fanout(_) | Self::Publish(_) => &["acknowledged", "delivered", "published"],
+            Self::Storm { .. } => &["away_ms", "back", "caught_up", "recovered", "tried_again"],
+            Self::Churn { .. } => &["cycles"],
+            Self::Mixed(_) => {
+                &["caught_up", "delivered", "published", "read_from_history", "returned"]
+            }
+        }
+    }
+
     /// Must the clients be there before anything is measured?
     pub(crate) fn gathers(&self) -> bool {
         !matches!(self, Self::Connect { .. } | Self::Churn { .. })

@@ -54,6 +54,11 @@ impl Report {
                 whole.samples(&as_seen).merge(samples);
             }
         }
+        debug_assert!(
+            whole.counts.keys().all(|name| plan.mode.counts().contains(&name.as_str())),
+            "each mode lists what it counts: {:?}",
+            whole.counts
+        );
         if is_corrected {
             *whole.samples(first_latency) = Samples::default();
             for samples in outcomes.iter().flatten().filter_map(|o| o.latencies.get(first_latency))
