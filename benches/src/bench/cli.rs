@@ -414,7 +414,17 @@ fn plans(common: &CommonArguments, mode: Mode) -> Result<Vec<Plan>, String> {
             mode: mode.clone(),
         }
     };
-    Ok((0..processes).map(plan).collect())
+    let plans: Vec<_> = (0..processes).map(plan).collect();
+    if let Mode::Storm { room_clients, .. } = &mode {
+        // The first of each room stays.
+        let returning = |plan: &Plan| plan.clients - plan.clients.div_ceil(*room_clients);
+        if plans.iter().all(|plan| returning(plan) == 0) {
+            return Err("one of each room stays, and nobody else is in any; give more \
+                        --connections, a --room of 2 or more, or fewer --processes"
+                .to_owned());
+        }
+    }
+    Ok(plans)
 }
 
 /// How long clients may take to get there, besides the time that their rate asks for.
@@ -580,6 +590,17 @@ mod tests {
         }
         let rate: f64 = plans.iter().filter_map(|plan| plan.connect_rate).sum();
         assert!((rate - 100.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn a_storm_of_nobody_is_refused() {
+        for line in ["storm -n 9 --room 1", "storm -n 1", "storm -n 3 --processes 3"] {
+            let (common, mode) = parse(line).unwrap();
+            let sentence = plans(&common, mode).unwrap_err();
+            assert!(sentence.contains("--room of 2 or more"), "{line}: {sentence}");
+        }
+        let (common, mode) = parse("storm -n 2").unwrap();
+        assert_eq!(plans(&common, mode).unwrap().len(), 1);
     }
 
     #[test]

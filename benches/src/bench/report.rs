@@ -82,8 +82,13 @@ impl Report {
         }
     }
 
-    /// A run in which nobody got in has measured nothing, whatever is allowed: why, in a sentence.
+    /// A run in which nobody got in, or which has no sample of what it is about, has measured
+    /// nothing, whatever is allowed: why, in a sentence.
     pub(crate) fn why_not_measured(&self) -> Option<String> {
+        let name = self.first_latency;
+        if self.whole.latencies.get(name).is_none_or(|samples| samples.count() == 0) {
+            return Some(format!("there is no sample of {name}: {}", self.causes()));
+        }
         if self.is_of_connects && self.whole.count(self.first_count) == 0 {
             return Some(format!("no client got in: {}", self.causes()));
         }
@@ -291,6 +296,19 @@ mod tests {
         assert_eq!(value["rate"], 500.0);
         assert_eq!(value["latencies_us"]["ping"]["samples"], 1_000);
         assert_eq!(value["saturated"][0], "process 1 was busy");
+    }
+
+    #[test]
+    fn without_a_sample_nothing_was_measured() {
+        let mut report = Report::for_test("ping");
+        report.whole.fail("not back in time", 7);
+        let sentence = report.why_not_measured().unwrap();
+        assert_eq!(sentence, "there is no sample of ping: not back in time (7)");
+        report.whole.record("ping", 0, 1_500_000);
+        assert_eq!(report.why_not_measured(), None);
+        report.is_of_connects = true;
+        let sentence = report.why_not_measured().unwrap();
+        assert_eq!(sentence, "no client got in: not back in time (7)");
     }
 
     #[test]
