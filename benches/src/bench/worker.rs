@@ -128,7 +128,11 @@ impl Worker {
         while !self.is_stopped() && self.wanted.start_ns.load(Ordering::Relaxed) == 0 {
             self.swarm.turn(now_ns() + LISTEN_NS, self.load.as_mut()).await?;
         }
-        let start_ns = self.wanted.start_ns.load(Ordering::Relaxed).max(now_ns());
+        // Who hears it late is late: what was due meanwhile counts from when it was due.
+        let start_ns = match self.wanted.start_ns.load(Ordering::Relaxed) {
+            0 => now_ns(),
+            told_ns => told_ns,
+        };
         while !self.is_stopped() && now_ns() < start_ns {
             self.swarm.turn(start_ns, self.load.as_mut()).await?;
         }
