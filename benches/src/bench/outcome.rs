@@ -22,8 +22,10 @@ pub(crate) struct Outcome {
     pub(crate) errors: BTreeMap<String, u64>,
     /// Samples of the mode's first latency that there must be.
     pub(crate) samples_expected: u64,
-    /// How long was measured.
+    /// How long was measured: the planned time, without the wait for answers behind it.
     pub(crate) measured_ns: u64,
+    /// What the mode's rate is of, as often as it happened in that time.
+    pub(crate) done: u64,
     /// CPU time meanwhile.
     pub(crate) cpu_ns: u64,
     /// How long the process was ready meanwhile and had no core.
@@ -92,6 +94,7 @@ impl Outcome {
         }
         self.samples_expected += other.samples_expected;
         self.measured_ns = self.measured_ns.max(other.measured_ns);
+        self.done += other.done;
         self.cpu_ns += other.cpu_ns;
         self.core_wait_ns += other.core_wait_ns;
         self.lateness.merge(&other.lateness);

@@ -148,6 +148,15 @@ impl Plan {
         }
     }
 
+    /// Seconds behind which only answers are waited for; `None` in a mode that says itself when what
+    /// it measures is over.
+    pub(crate) fn asking_seconds(&self) -> Option<f64> {
+        match &self.mode {
+            Mode::Connect { .. } | Mode::Storm { .. } => None,
+            _ => Some(self.seconds()),
+        }
+    }
+
     /// This process' part of a rate of all.
     pub(crate) fn share(&self, per_second: f64) -> f64 {
         per_second * self.clients as f64 / self.clients_total as f64

@@ -232,6 +232,7 @@ mod tests {
         report.whole.add("gaps", 2);
         report.whole.add("asked", 1_000);
         report.whole.fail("http 503", 15);
+        report.whole.done = 1_000;
         report.whole.measured_ns = 10_000_000_000;
         report.server = Some(ServerUse { pss_bytes: 3 << 20, cpu_cores: 0.5, pss_before_bytes: 1 });
         report
