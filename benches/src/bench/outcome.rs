@@ -30,8 +30,11 @@ pub(crate) struct Outcome {
     pub(crate) cpu_ns: u64,
     /// How long the process was ready meanwhile and had no core.
     pub(crate) core_wait_ns: u64,
-    /// How late the process was with what it had to do at a time.
+    /// How late the process was with what it had to send at a time.
     pub(crate) lateness: Samples,
+    /// How late it was with its glances at the clock, which are as many in every mode: where few
+    /// things are sent, or very many, they tell what those do not.
+    pub(crate) heartbeats: Samples,
     /// It was stopped before its time.
     pub(crate) is_interrupted: bool,
 }
@@ -98,6 +101,7 @@ impl Outcome {
         self.cpu_ns += other.cpu_ns;
         self.core_wait_ns += other.core_wait_ns;
         self.lateness.merge(&other.lateness);
+        self.heartbeats.merge(&other.heartbeats);
         self.is_interrupted |= other.is_interrupted;
     }
 }

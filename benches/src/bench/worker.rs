@@ -212,7 +212,7 @@ impl Worker {
             let now = now_ns();
             while let Some((_, due_ns)) = heartbeat.take(now) {
                 if usage.is_none() {
-                    self.load.outcome().lateness.record(due_ns, now);
+                    self.load.outcome().heartbeats.record(due_ns, now);
                 }
             }
             let step = self.load.act(&mut self.swarm, now);
