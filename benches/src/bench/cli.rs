@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use super::client::UNSENT_BYTES_MAX;
 use super::parent;
 use super::plan::{ChannelLoad, Credentials, Mixed, Mode, Pace, Plan, Request, TargetPlan, Trust};
 use super::server::ServerProcess;
 use super::target::{PORTS_PER_SOURCE, Target};
 use super::threshold::Threshold;
+use super::wire::Mark;
 use super::worker;
 
 /// The load, and what is measured.
@@ -415,6 +417,7 @@ fn plans(common: &CommonArguments, mode: Mode) -> Result<Vec<Plan>, String> {
         }
     };
     let plans: Vec<_> = (0..processes).map(plan).collect();
+    plans.iter().try_for_each(fits_unsent)?;
     if let Mode::Storm { room_clients, .. } = &mode {
         // The first of each room stays.
         let returning = |plan: &Plan| plan.clients - plan.clients.div_ceil(*room_clients);
@@ -425,6 +428,31 @@ fn plans(common: &CommonArguments, mode: Mode) -> Result<Vec<Plan>, String> {
         }
     }
     Ok(plans)
+}
+
+/// Refuses what a client would be cut off for: all that it may leave unanswered is sent at once.
+fn fits_unsent(plan: &Plan) -> Result<(), String> {
+    let (option, pace, each, bytes, channel) = match &plan.mode {
+        Mode::Echo { request: Request::Publish, channel, bytes, pace, .. } => {
+            ("--depth", pace, 1, *bytes, channel)
+        }
+        Mode::Publish(load) => ("--depth", &load.pace, 1, load.bytes, &load.channel),
+        Mode::Fanout(load) => {
+            // All publishers of a process together, one for each channel.
+            let publishers = load.channels.min(plan.clients);
+            ("--outstanding", &load.pace, publishers, load.bytes, &load.channel)
+        }
+        _ => return Ok(()),
+    };
+    let Pace::Outstanding(depth) = pace else { return Ok(()) };
+    let depth_max = UNSENT_BYTES_MAX / Mark::sent_bytes(bytes, channel) * each;
+    if *depth <= depth_max {
+        return Ok(());
+    }
+    Err(format!(
+        "{option} {depth} with --bytes {bytes} is more than the {UNSENT_BYTES_MAX} bytes that a \
+         client may have on its way out; give {option} {depth_max} at most, or fewer --bytes"
+    ))
 }
 
 /// How long clients may take to get there, besides the time that their rate asks for.
@@ -601,6 +629,32 @@ mod tests {
         }
         let (common, mode) = parse("storm -n 2").unwrap();
         assert_eq!(plans(&common, mode).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn more_than_a_client_may_send_at_once_is_refused() {
+        let refusal = |line| {
+            let (common, mode) = parse(line).unwrap();
+            plans(&common, mode).err().unwrap_or_default()
+        };
+        for line in [
+            "publish --depth 100 --bytes 16384",
+            "publish --depth 10000",
+            "echo --request publish --depth 20 --bytes 65536",
+            "fanout --outstanding 100 --bytes 16384",
+        ] {
+            let sentence = refusal(line);
+            assert!(sentence.contains("at most, or fewer --bytes"), "{line}: {sentence}");
+        }
+        assert!(refusal("publish --depth 100 --bytes 16384").contains("--depth 63 at most"));
+        for line in [
+            "publish --depth 63 --bytes 16384",
+            "echo --depth 10000",
+            "publish --rate 1000 --bytes 65536",
+            "fanout --outstanding 100 --bytes 16384 --channels 2",
+        ] {
+            assert_eq!(refusal(line), "", "{line}");
+        }
     }
 
     #[test]
