@@ -9,11 +9,13 @@ use super::outcome::Outcome;
 use super::plan::Plan;
 use super::samples::Samples;
 pub(crate) use super::server::ServerUse;
+use super::target::shown;
 
 /// A run.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     mode: &'static str,
+    /// Without what may be secret.
     url: String,
     format: &'static str,
     clients: usize,
@@ -68,7 +70,7 @@ impl Report {
         }
         Self {
             mode: plan.mode.name(),
-            url: plan.target.url.clone(),
+            url: shown(&plan.target.url),
             format: if plan.target.is_protobuf { "Protobuf" } else { "JSON" },
             clients: plan.clients_total,
             processes: plan.processes,
