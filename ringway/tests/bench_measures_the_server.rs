@@ -167,6 +167,7 @@ fn a_chat_loses_nothing() {
     // 100 messages and 200 notices of typing, to 20 each, live or behind a reconnect.
     assert_eq!(count(&report, "published"), 300);
     assert_eq!(count(&report, "delivered") + count(&report, "caught_up"), 300 * 20, "{report}");
+    assert_eq!(samples(&report, "delivery"), 300 * 20);
     assert_eq!((count(&report, "returned"), samples(&report, "history")), (40, 20));
 }
 

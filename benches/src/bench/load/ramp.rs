@@ -38,6 +38,11 @@ impl Gate {
         self.is_shut = true;
     }
 
+    /// Was there no room when it was last looked?
+    pub(super) fn is_shut(&self) -> bool {
+        self.is_shut
+    }
+
     /// From when on something that was due is late.
     pub(super) fn late_from_ns(&self, due_ns: u64) -> u64 {
         due_ns.max(self.opened_ns)
