@@ -148,8 +148,8 @@ impl Plan {
         }
     }
 
-    /// Seconds behind which only answers are waited for; `None` in a mode that says itself when what
-    /// it measures is over.
+    /// Seconds behind which only answers are waited for; `None` in a mode that says itself when it
+    /// is over.
     pub(crate) fn asking_seconds(&self) -> Option<f64> {
         match &self.mode {
             Mode::Connect { .. } | Mode::Storm { .. } => None,

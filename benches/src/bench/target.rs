@@ -199,7 +199,8 @@ mod tests {
         let secret = "wss://user:canary@example.org:8443/connection?token=canary#canary";
         assert_eq!(shown(secret), "wss://example.org:8443/connection");
         assert_eq!(shown("wss://user:canary@:8443:/"), "an address that cannot be read");
-        for url in ["http://u:canary@127.0.0.1/?canary", "ws://u:canary@no.such.host.invalid/?canary"]
+        for url in
+            ["http://u:canary@127.0.0.1/?canary", "ws://u:canary@no.such.host.invalid/?canary"]
         {
             let error = resolve(url).err().unwrap();
             assert!(!error.contains("canary"), "{error}");
