@@ -79,6 +79,21 @@ fn clients_connect_stay_and_answer() {
 }
 
 #[test]
+fn who_does_not_get_in_is_in_the_latency_and_in_the_errors() {
+    let limited = OPEN.replace(r#""insecure": true"#, r#""insecure": true, "connection_limit": 6"#);
+    let server = Server::start(&limited);
+    let more = ["-n", "10", "--hold", "0", "--connect-rate", "100", "--allow-saturated", "--json"];
+    let report = report(&bench("connect", &url(&server), &more));
+    // The limit is divided among the shards: one may be full before the others are.
+    let connected = count(&report, "connected");
+    assert!((1..=6).contains(&connected), "{report}");
+    assert_eq!((samples(&report, "connect"), count(&report, "answered_a_ping")), (10, connected));
+    assert_eq!(report["errors"]["http 503"], 10 - connected, "{report}");
+    let share = report["error_share"].as_f64().expect("a share");
+    assert!((share - (10 - connected) as f64 / 10.0).abs() < 1e-9, "{report}");
+}
+
+#[test]
 fn requests_are_answered_at_a_rate_and_without_one() {
     let server = Server::start(OPEN);
     let at_a_rate = ["-n", "20", "--rate", "200", "--seconds", "1"];
@@ -152,6 +167,7 @@ fn a_chat_loses_nothing() {
     // 100 messages and 200 notices of typing, to 20 each, live or behind a reconnect.
     assert_eq!(count(&report, "published"), 300);
     assert_eq!(count(&report, "delivered") + count(&report, "caught_up"), 300 * 20, "{report}");
+    assert_eq!(samples(&report, "delivery"), 300 * 20);
     assert_eq!((count(&report, "returned"), samples(&report, "history")), (40, 20));
 }
 
@@ -174,6 +190,10 @@ fn certificates_are_checked() {
         let report = good("echo", &secure, &[&small, trust].concat());
         assert_eq!(samples(&report, "round_trip"), 25);
     }
+    // More than 64 KiB in one flush: rustls' own limit must not end the clients.
+    let large = ["-n", "4", "--request", "publish", "--bytes", "65000", "--depth", "2"];
+    let large = [&large[..], &["--seconds", "0.5", "--insecure"]].concat();
+    assert!(count(&good("echo", &secure, &large), "answered") >= 8);
     let refused = bench("echo", &secure, &[&small[..], &["--ca", "/dev/null"]].concat());
     assert_eq!(refused.status.code(), Some(2), "{}", errors(&refused));
     assert!(errors(&refused).contains("give a PEM file"), "{}", errors(&refused));
@@ -207,18 +227,47 @@ fn clients_show_tokens() {
     }
 }
 
-/// Lets the server stand still for 200 ms while a run lasts; p99.9 of it in microseconds.
-fn p999_with_a_stall(mode: &str, more: &[&str]) -> u64 {
-    let server = Server::start(OPEN);
-    let always = ["--json", "--allow-saturated"];
-    let run = begin(mode, &url(&server), &[&always, more].concat());
-    // Half of the run is over then, and clients need far less than the other half.
-    std::thread::park_timeout(Duration::from_millis(1_700));
-    server.signal("STOP");
-    let until = Instant::now() + Duration::from_millis(200);
+/// What a metric says of all shards together.
+fn metric(server: &Server, name: &str) -> u64 {
+    let (_, text) = server.get(&server.operators, "/metrics");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    values.sum()
+}
+
+/// Waits until so many sessions have begun, each with a message or two, and the server has heard so
+/// many messages more.
+fn wait_for(server: &Server, sessions: u64, messages: u64) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    let expected = (sessions, if messages > 0 { 2 * sessions + messages } else { 0 });
+    loop {
+        let begun = metric(server, "ringway_sessions_begun_total");
+        let heard = metric(server, "ringway_messages_received_total");
+        if begun >= expected.0 && heard >= expected.1 {
+            return;
+        }
+        assert!(Instant::now() < give_up, "{begun} sessions, {heard} messages of {expected:?}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// A fault that is planted lasts so long, measured by the clock.
+fn last(time: Duration) {
+    let until = Instant::now() + time;
     while Instant::now() < until {
         std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
     }
+}
+
+/// Lets the server stand still for 200 ms once so many have come and asked; p99.9 of the run in
+/// microseconds.
+fn p999_with_a_stall(mode: &str, sessions: u64, messages: u64, more: &[&str]) -> u64 {
+    let server = Server::start(OPEN);
+    let always = ["--json", "--allow-saturated"];
+    let run = begin(mode, &url(&server), &[&always, more].concat());
+    wait_for(&server, sessions, messages);
+    server.signal("STOP");
+    last(Duration::from_millis(200));
     server.signal("CONT");
     let report = report(&run.wait_with_output().expect("it ends by itself"));
     let latency = report["latency"].as_str().expect("a name").to_owned();
@@ -227,17 +276,17 @@ fn p999_with_a_stall(mode: &str, more: &[&str]) -> u64 {
 
 #[test]
 fn a_stall_of_the_server_shows() {
-    for (mode, more) in [
-        ("connect", &["-n", "600", "--connect-rate", "200", "--hold", "0"][..]),
-        ("echo", &["-n", "20", "--rate", "500", "--seconds", "3"]),
-        ("echo", &["-n", "4", "--depth", "1", "--seconds", "3"]),
-        ("publish", &["-n", "5", "--rate", "500", "--seconds", "3"]),
-        ("publish", &["-n", "4", "--depth", "1", "--seconds", "3"]),
-        ("fanout", &["-n", "20", "--rate", "100", "--seconds", "3"]),
-        ("churn", &["-n", "50", "--rate", "100", "--seconds", "3"]),
-        ("mixed", &["-n", "40", "--room", "20", "--seconds", "3"]),
+    for (mode, sessions, messages, more) in [
+        ("connect", 100, 0, &["-n", "600", "--connect-rate", "200", "--hold", "0"][..]),
+        ("echo", 20, 50, &["-n", "20", "--rate", "500", "--seconds", "3"]),
+        ("echo", 4, 50, &["-n", "4", "--depth", "1", "--seconds", "3"]),
+        ("publish", 5, 50, &["-n", "5", "--rate", "500", "--seconds", "3"]),
+        ("publish", 4, 50, &["-n", "4", "--depth", "1", "--seconds", "3"]),
+        ("fanout", 20, 10, &["-n", "20", "--rate", "100", "--seconds", "3"]),
+        ("churn", 50, 0, &["-n", "50", "--rate", "100", "--seconds", "3"]),
+        ("mixed", 40, 10, &["-n", "40", "--room", "20", "--seconds", "3"]),
     ] {
-        let p999_us = p999_with_a_stall(mode, more);
+        let p999_us = p999_with_a_stall(mode, sessions, messages, more);
         assert!(p999_us >= 180_000, "{mode} {more:?}: p99.9 is {p999_us} µs");
     }
 }
@@ -281,9 +330,9 @@ fn a_worker_that_stands_still_is_not_reported() {
     let server = Server::start(OPEN);
     let run = begin("echo", &url(&server), &["-n", "10", "--rate", "200", "--seconds", "4"]);
     let pid = workers(&run, 1).remove(0);
-    std::thread::park_timeout(Duration::from_millis(1_500));
+    wait_for(&server, 10, 10);
     signal("STOP", &pid);
-    std::thread::park_timeout(Duration::from_millis(800));
+    last(Duration::from_millis(800));
     signal("CONT", &pid);
     let refused = run.wait_with_output().expect("it ends by itself");
     assert_eq!(refused.status.code(), Some(4), "{}", errors(&refused));
@@ -296,7 +345,7 @@ fn samples_of_a_worker_that_dies_are_lost_and_not_forgotten() {
     let more = ["-n", "10", "--rate", "200", "--seconds", "3", "--processes", "2"];
     let run = begin("echo", &url(&server), &more);
     let pids = workers(&run, 2);
-    std::thread::park_timeout(Duration::from_millis(1_500));
+    wait_for(&server, 10, 10);
     signal("KILL", &pids[1]);
     let refused = run.wait_with_output().expect("it ends by itself");
     assert_eq!(refused.status.code(), Some(4), "{}", errors(&refused));
@@ -313,9 +362,17 @@ fn thresholds_and_interrupts_have_codes_of_their_own() {
     let wrong = bench("echo", &url(&server), &["--fail-if", "p99>5"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(errors(&wrong).contains("p99>5ms"), "{}", errors(&wrong));
+    // Before anything runs: there is no server at all.
+    let wrong = bench("echo", "ws://127.0.0.1:1/", &["--fail-if", "gaps>0"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", errors(&wrong));
+    assert!(errors(&wrong).contains("it counts answered, asked"), "{}", errors(&wrong));
+    let two = ["--fail-if", "p50>0us", "--fail-if", "asked>0", "--fail-if", "errors>0"];
+    let failed = bench("echo", &url(&server), &[&small[..], &two].concat());
+    assert_eq!(errors(&failed).matches("failed: ").count(), 2, "{}", errors(&failed));
     let more = ["-n", "10", "--seconds", "60", "--json", "--allow-saturated"];
     let run = begin("echo", &url(&server), &more);
-    std::thread::park_timeout(Duration::from_millis(2_000));
+    // Behind what the run before asked: 10 clients and 25 messages, twice.
+    wait_for(&server, 30, 100);
     signal("INT", &run.id().to_string());
     let began = Instant::now();
     let stopped = run.wait_with_output().expect("it ends");
@@ -331,9 +388,16 @@ fn servers_that_cannot_be_measured_are_named() {
     let server = Server::start(OPEN);
     let elsewhere = url(&server).replace("/connection/websocket", "/nowhere");
     for (url, mark) in [(elsewhere.as_str(), "http 404"), ("ws://127.0.0.1:1/", "refused")] {
-        let failed = bench("echo", url, &["-n", "2", "--seconds", "0.5"]);
-        assert_eq!(failed.status.code(), Some(1), "{}", errors(&failed));
-        assert!(errors(&failed).contains(mark), "{}", errors(&failed));
+        for (mode, more) in [
+            ("echo", &["-n", "2", "--seconds", "0.5"][..]),
+            ("connect", &["-n", "2", "--hold", "0", "--allow-saturated"]),
+            ("churn", &["-n", "2", "--seconds", "0.5", "--allow-saturated"]),
+        ] {
+            let failed = bench(mode, url, more);
+            assert_eq!(failed.status.code(), Some(1), "{mode}: {}", errors(&failed));
+            assert!(errors(&failed).contains(mark), "{mode}: {}", errors(&failed));
+            assert!(failed.stdout.is_empty(), "{mode}");
+        }
     }
     let failed = bench("echo", "http://127.0.0.1:1/", &["-n", "2"]);
     assert_eq!(failed.status.code(), Some(2), "{}", errors(&failed));

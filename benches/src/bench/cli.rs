@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use super::client::UNSENT_BYTES_MAX;
 use super::parent;
 use super::plan::{ChannelLoad, Credentials, Mixed, Mode, Pace, Plan, Request, TargetPlan, Trust};
 use super::server::ServerProcess;
 use super::target::{PORTS_PER_SOURCE, Target};
 use super::threshold::Threshold;
+use super::wire::Mark;
 use super::worker;
 
 /// The load, and what is measured.
@@ -342,10 +344,16 @@ const INTERRUPTED: u8 = 130;
 
 fn measure(common: &CommonArguments, mode: Mode) -> Result<u8, Failure> {
     let usage = |text| Failure { code: USAGE, text };
+    for threshold in &common.fail_if {
+        threshold.check(&mode, common.server_pid.is_some()).map_err(usage)?;
+    }
     let plans = plans(common, mode).map_err(usage)?;
     let server = common.server_pid.map(ServerProcess::find).transpose().map_err(usage)?;
     let failed = |text| Failure { code: NOT_MEASURED, text };
     let report = parent::run(&plans, server).map_err(failed)?;
+    if let Some(sentence) = report.why_not_measured() {
+        return Err(failed(sentence));
+    }
     if !report.health.is_good() && !common.allow_saturated {
         let complaints = report.health.complaints.join(".\n  ");
         let text = format!(
@@ -361,7 +369,7 @@ fn measure(common: &CommonArguments, mode: Mode) -> Result<u8, Failure> {
     }
     let mut fails = false;
     for threshold in &common.fail_if {
-        if let Some(failure) = threshold.failure(&report).map_err(usage)? {
+        if let Some(failure) = threshold.failure(&report) {
             eprintln!("failed: {failure}");
             fails = true;
         }
@@ -384,6 +392,13 @@ fn plans(common: &CommonArguments, mode: Mode) -> Result<Vec<Plan>, String> {
     let rate = common.connect_rate;
     let needed = if rate > 0.0 { clients as f64 / rate * 1.5 } else { clients as f64 / 500.0 };
     let connect_seconds_max = common.connect_limit.unwrap_or(CONNECT_SECONDS + needed);
+    if rate > 0.0 && clients as f64 / rate > connect_seconds_max {
+        return Err(format!(
+            "{clients} clients at --connect-rate {rate} are not due within --connect-limit \
+             {connect_seconds_max}; give a limit of more than {:.0} s, or a higher rate",
+            (clients as f64 / rate).ceil()
+        ));
+    }
     let plan = |process: usize| {
         let (first, end) = (clients * process / processes, clients * (process + 1) / processes);
         let share = (end - first) as f64 / clients as f64;
@@ -401,7 +416,43 @@ fn plans(common: &CommonArguments, mode: Mode) -> Result<Vec<Plan>, String> {
             mode: mode.clone(),
         }
     };
-    Ok((0..processes).map(plan).collect())
+    let plans: Vec<_> = (0..processes).map(plan).collect();
+    plans.iter().try_for_each(fits_unsent)?;
+    if let Mode::Storm { room_clients, .. } = &mode {
+        // The first of each room stays.
+        let returning = |plan: &Plan| plan.clients - plan.clients.div_ceil(*room_clients);
+        if plans.iter().all(|plan| returning(plan) == 0) {
+            return Err("one of each room stays, and nobody else is in any; give more \
+                        --connections, a --room of 2 or more, or fewer --processes"
+                .to_owned());
+        }
+    }
+    Ok(plans)
+}
+
+/// Refuses what a client would be cut off for: all that it may leave unanswered is sent at once.
+fn fits_unsent(plan: &Plan) -> Result<(), String> {
+    let (option, pace, each, bytes, channel) = match &plan.mode {
+        Mode::Echo { request: Request::Publish, channel, bytes, pace, .. } => {
+            ("--depth", pace, 1, *bytes, channel)
+        }
+        Mode::Publish(load) => ("--depth", &load.pace, 1, load.bytes, &load.channel),
+        Mode::Fanout(load) => {
+            // All publishers of a process together, one for each channel.
+            let publishers = load.channels.min(plan.clients);
+            ("--outstanding", &load.pace, publishers, load.bytes, &load.channel)
+        }
+        _ => return Ok(()),
+    };
+    let Pace::Outstanding(depth) = pace else { return Ok(()) };
+    let depth_max = UNSENT_BYTES_MAX / Mark::sent_bytes(bytes, channel) * each;
+    if *depth <= depth_max {
+        return Ok(());
+    }
+    Err(format!(
+        "{option} {depth} with --bytes {bytes} is more than the {UNSENT_BYTES_MAX} bytes that a \
+         client may have on its way out; give {option} {depth_max} at most, or fewer --bytes"
+    ))
 }
 
 /// How long clients may take to get there, besides the time that their rate asks for.
@@ -567,6 +618,50 @@ mod tests {
         }
         let rate: f64 = plans.iter().filter_map(|plan| plan.connect_rate).sum();
         assert!((rate - 100.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn a_storm_of_nobody_is_refused() {
+        for line in ["storm -n 9 --room 1", "storm -n 1", "storm -n 3 --processes 3"] {
+            let (common, mode) = parse(line).unwrap();
+            let sentence = plans(&common, mode).unwrap_err();
+            assert!(sentence.contains("--room of 2 or more"), "{line}: {sentence}");
+        }
+        let (common, mode) = parse("storm -n 2").unwrap();
+        assert_eq!(plans(&common, mode).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn more_than_a_client_may_send_at_once_is_refused() {
+        let refusal = |line| {
+            let (common, mode) = parse(line).unwrap();
+            plans(&common, mode).err().unwrap_or_default()
+        };
+        for line in [
+            "publish --depth 100 --bytes 16384",
+            "publish --depth 10000",
+            "echo --request publish --depth 20 --bytes 65536",
+            "fanout --outstanding 100 --bytes 16384",
+        ] {
+            let sentence = refusal(line);
+            assert!(sentence.contains("at most, or fewer --bytes"), "{line}: {sentence}");
+        }
+        assert!(refusal("publish --depth 100 --bytes 16384").contains("--depth 63 at most"));
+        for line in [
+            "publish --depth 63 --bytes 16384",
+            "echo --depth 10000",
+            "publish --rate 1000 --bytes 65536",
+            "fanout --outstanding 100 --bytes 16384 --channels 2",
+        ] {
+            assert_eq!(refusal(line), "", "{line}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_the_rate_cannot_keep_is_refused() {
+        let (common, mode) = parse("connect -n 100 --connect-rate 10 --connect-limit 5").unwrap();
+        let sentence = plans(&common, mode).unwrap_err();
+        assert!(sentence.contains("give a limit of more than 10 s"), "{sentence}");
     }
 
     #[test]

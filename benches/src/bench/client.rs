@@ -41,7 +41,7 @@ pub(crate) enum Event {
 }
 
 /// Bytes that the socket does not take; whoever has more of them is cut off.
-const UNSENT_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const UNSENT_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of the head of a response.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Reads of one client in a turn.

@@ -8,13 +8,17 @@ const BUSY_MAX: f64 = 0.9;
 const LATENESS_MAX_US: u64 = 5_000;
 /// … unless the latency is so large that this share of it makes no difference.
 const LATENESS_SHARE_MAX: f64 = 0.5;
+/// What a process may be late with.
+const SENDS: &str = "acts";
+const HEARTBEATS: &str = "glances at the clock";
 
 /// How the generator itself was doing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
     /// The share of the time that the busiest process was on a core.
     pub(crate) busiest: f64,
-    /// How late one in a hundred of its own acts was, in microseconds.
+    /// How late one in a hundred of its acts or of its glances at the clock was, whichever is
+    /// more, in microseconds.
     pub(crate) lateness_p99_us: u64,
     /// The share of the time that a process was ready and had no core, of the one that waited most.
     pub(crate) waited: f64,
@@ -43,10 +47,8 @@ impl Health {
     fn judge_one(&mut self, process: usize, outcome: &Outcome, first_latency: &str) {
         let measured_ns = outcome.measured_ns.max(1) as f64;
         let busy = outcome.cpu_ns as f64 / measured_ns;
-        let lateness_us = outcome.lateness.quantile_us(0.99);
         self.busiest = self.busiest.max(busy);
         self.waited = self.waited.max(outcome.core_wait_ns as f64 / measured_ns);
-        self.lateness_p99_us = self.lateness_p99_us.max(lateness_us);
         let samples = outcome.latencies.get(first_latency);
         let recorded = samples.map_or(0, |samples| samples.count());
         if outcome.samples_expected != recorded {
@@ -65,12 +67,19 @@ impl Health {
             ));
         }
         let latency_us = samples.map_or(0, |samples| samples.quantile_us(0.99)) as f64;
+        for (late, what) in [(&outcome.lateness, SENDS), (&outcome.heartbeats, HEARTBEATS)] {
+            self.judge_lateness(process, late.quantile_us(0.99), latency_us, what);
+        }
+    }
+
+    fn judge_lateness(&mut self, process: usize, lateness_us: u64, latency_us: f64, what: &str) {
+        self.lateness_p99_us = self.lateness_p99_us.max(lateness_us);
         let is_late = lateness_us as f64 > latency_us * LATENESS_SHARE_MAX;
         if lateness_us > LATENESS_MAX_US && is_late {
             self.complaints.push(format!(
                 "process {process} was more than {:.1} ms late with one in a hundred of its own \
-                 acts, where the latency is {:.1} ms; more --processes, less load, or a core that \
-                 nobody else uses",
+                 {what}, where the latency is {:.1} ms; more --processes, less load, or a core \
+                 that nobody else uses",
                 lateness_us as f64 / 1e3,
                 latency_us / 1e3
             ));
@@ -120,6 +129,12 @@ mod tests {
         let mut late = good();
         (0..10).for_each(|_| late.lateness.record(0, 8_000_000));
         assert!(complaints(Some(late)).contains("process 2 was more than 8.0 ms late"));
+        // Sends by the thousand, all in time, do not hide that the process stood still.
+        let mut still = good();
+        (0..100_000).for_each(|_| still.lateness.record(0, 100_000));
+        (0..100).for_each(|number| still.heartbeats.record(0, number / 90 * 500_000_000));
+        let text = complaints(Some(still));
+        assert!(text.contains("late with one in a hundred of its own glances"), "{text}");
     }
 
     #[test]

@@ -22,14 +22,19 @@ pub(crate) struct Outcome {
     pub(crate) errors: BTreeMap<String, u64>,
     /// Samples of the mode's first latency that there must be.
     pub(crate) samples_expected: u64,
-    /// How long was measured.
+    /// How long was measured: the planned time, without the wait for answers behind it.
     pub(crate) measured_ns: u64,
+    /// What the mode's rate is of, as often as it happened in that time.
+    pub(crate) done: u64,
     /// CPU time meanwhile.
     pub(crate) cpu_ns: u64,
     /// How long the process was ready meanwhile and had no core.
     pub(crate) core_wait_ns: u64,
-    /// How late the process was with what it had to do at a time.
+    /// How late the process was with what it had to send at a time.
     pub(crate) lateness: Samples,
+    /// How late it was with its glances at the clock, which are as many in every mode: where few
+    /// things are sent, or very many, they tell what those do not.
+    pub(crate) heartbeats: Samples,
     /// It was stopped before its time.
     pub(crate) is_interrupted: bool,
 }
@@ -92,9 +97,11 @@ impl Outcome {
         }
         self.samples_expected += other.samples_expected;
         self.measured_ns = self.measured_ns.max(other.measured_ns);
+        self.done += other.done;
         self.cpu_ns += other.cpu_ns;
         self.core_wait_ns += other.core_wait_ns;
         self.lateness.merge(&other.lateness);
+        self.heartbeats.merge(&other.heartbeats);
         self.is_interrupted |= other.is_interrupted;
     }
 }

@@ -19,8 +19,8 @@ use super::report::Report;
 use super::server::ServerProcess;
 use super::worker::{Said, Word};
 
-/// Between the word and the beginning: each worker has heard it by then.
-const HEAD_START_NS: u64 = 100 * MILLISECOND_NS;
+/// Between the word and the beginning: each worker has heard it by then, or is late.
+const HEAD_START_NS: u64 = 300 * MILLISECOND_NS;
 /// How much longer than planned a worker may take before it is given up.
 const GRACE: Duration = Duration::from_secs(30);
 /// How long workers that were stopped may take to say what they have.

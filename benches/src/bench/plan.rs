@@ -148,6 +148,15 @@ impl Plan {
         }
     }
 
+    /// Seconds behind which only answers are waited for; `None` in a mode that says itself when it
+    /// is over.
+    pub(crate) fn asking_seconds(&self) -> Option<f64> {
+        match &self.mode {
+            Mode::Connect { .. } | Mode::Storm { .. } => None,
+            _ => Some(self.seconds()),
+        }
+    }
+
     /// This process' part of a rate of all.
     pub(crate) fn share(&self, per_second: f64) -> f64 {
         per_second * self.clients as f64 / self.clients_total as f64
@@ -188,6 +197,33 @@ impl Mode {
             Self::Publish(_) => "acknowledged",
             Self::Storm { .. } => "back",
             Self::Churn { .. } => "cycles",
+        }
+    }
+
+    /// All its latencies, as thresholds name them.
+    pub(crate) fn latencies(&self) -> &'static [&'static str] {
+        match self {
+            Self::Connect { .. } => &["connect", "ping"],
+            Self::Echo { .. } => &["round_trip", "round_trip_as_seen"],
+            Self::Fanout(_) => &["acknowledged", "delivery", "delivery_as_seen"],
+            Self::Publish(_) => &["acknowledged", "acknowledged_as_seen"],
+            Self::Storm { .. } => &["acknowledged", "back"],
+            Self::Churn { .. } => &["connect", "cycle"],
+            Self::Mixed(_) => &["acknowledged", "delivery", "history", "refused", "return"],
+        }
+    }
+
+    /// All its counts; one that did not happen is not in the report and stands for zero.
+    pub(crate) fn counts(&self) -> &'static [&'static str] {
+        match self {
+            Self::Connect { .. } => &["answered_a_ping", "connected", "pinged_by_the_server"],
+            Self::Echo { .. } => &["answered", "asked"],
+            Self::Fanout(_) | Self::Publish(_) => &["acknowledged", "delivered", "published"],
+            Self::Storm { .. } => &["away_ms", "back", "caught_up", "recovered", "tried_again"],
+            Self::Churn { .. } => &["cycles"],
+            Self::Mixed(_) => {
+                &["caught_up", "delivered", "published", "read_from_history", "returned"]
+            }
         }
     }
 

@@ -9,11 +9,13 @@ use super::outcome::Outcome;
 use super::plan::Plan;
 use super::samples::Samples;
 pub(crate) use super::server::ServerUse;
+use super::target::shown;
 
 /// A run.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     mode: &'static str,
+    /// Without what may be secret.
     url: String,
     format: &'static str,
     clients: usize,
@@ -21,6 +23,8 @@ pub(crate) struct Report {
     /// The latency that is meant where none is named.
     pub(crate) first_latency: &'static str,
     first_count: &'static str,
+    /// Connections are what is measured; otherwise all must be there before.
+    is_of_connects: bool,
     is_corrected: bool,
     /// All processes together.
     pub(crate) whole: Outcome,
@@ -52,6 +56,11 @@ impl Report {
                 whole.samples(&as_seen).merge(samples);
             }
         }
+        debug_assert!(
+            whole.counts.keys().all(|name| plan.mode.counts().contains(&name.as_str())),
+            "each mode lists what it counts: {:?}",
+            whole.counts
+        );
         if is_corrected {
             *whole.samples(first_latency) = Samples::default();
             for samples in outcomes.iter().flatten().filter_map(|o| o.latencies.get(first_latency))
@@ -61,12 +70,13 @@ impl Report {
         }
         Self {
             mode: plan.mode.name(),
-            url: plan.target.url.clone(),
+            url: shown(&plan.target.url),
             format: if plan.target.is_protobuf { "Protobuf" } else { "JSON" },
             clients: plan.clients_total,
             processes: plan.processes,
             first_latency,
             first_count: plan.mode.first_count(),
+            is_of_connects: !plan.mode.gathers(),
             is_corrected,
             whole,
             server,
@@ -74,10 +84,30 @@ impl Report {
         }
     }
 
-    /// What was done per second.
+    /// A run in which nobody got in, or which has no sample of what it is about, has measured
+    /// nothing, whatever is allowed: why, in a sentence.
+    pub(crate) fn why_not_measured(&self) -> Option<String> {
+        let name = self.first_latency;
+        if self.whole.latencies.get(name).is_none_or(|samples| samples.count() == 0) {
+            return Some(format!("there is no sample of {name}: {}", self.causes()));
+        }
+        if self.is_of_connects && self.whole.count(self.first_count) == 0 {
+            return Some(format!("no client got in: {}", self.causes()));
+        }
+        None
+    }
+
+    /// What went wrong, and whatever the generator complains of.
+    fn causes(&self) -> String {
+        let errors = self.whole.errors.iter().map(|(kind, count)| format!("{kind} ({count})"));
+        let causes: Vec<_> = errors.chain(self.health.complaints.iter().cloned()).collect();
+        if causes.is_empty() { "time was up".to_owned() } else { causes.join(", ") }
+    }
+
+    /// What was done per second of the planned time.
     pub(crate) fn rate(&self) -> f64 {
         let measured_ns = self.whole.measured_ns.max(1) as f64;
-        self.whole.count(self.first_count) as f64 * SECOND_NS as f64 / measured_ns
+        self.whole.done as f64 * SECOND_NS as f64 / measured_ns
     }
 
     /// Errors as a share of what was asked.
@@ -239,6 +269,7 @@ impl Report {
             processes: 1,
             first_latency,
             first_count: "asked",
+            is_of_connects: false,
             is_corrected: false,
             whole: Outcome { samples_expected: 1_000, ..Outcome::default() },
             server: None,
@@ -255,7 +286,9 @@ mod tests {
     fn what_a_person_reads_has_the_numbers() {
         let mut report = Report::for_test("ping");
         report.whole.measured_ns = 2_000_000_000;
-        report.whole.add("asked", 1_000);
+        // Some of it was done behind that time.
+        (report.whole.done, report.whole.samples_expected) = (1_000, 1_000);
+        report.whole.add("asked", 1_100);
         (0..1_000).for_each(|_| report.whole.record("ping", 0, 1_500_000));
         report.whole.fail("close 3501", 10);
         report.health.complaints.push("process 1 was busy".to_owned());
@@ -267,6 +300,19 @@ mod tests {
         assert_eq!(value["rate"], 500.0);
         assert_eq!(value["latencies_us"]["ping"]["samples"], 1_000);
         assert_eq!(value["saturated"][0], "process 1 was busy");
+    }
+
+    #[test]
+    fn without_a_sample_nothing_was_measured() {
+        let mut report = Report::for_test("ping");
+        report.whole.fail("not back in time", 7);
+        let sentence = report.why_not_measured().unwrap();
+        assert_eq!(sentence, "there is no sample of ping: not back in time (7)");
+        report.whole.record("ping", 0, 1_500_000);
+        assert_eq!(report.why_not_measured(), None);
+        report.is_of_connects = true;
+        let sentence = report.why_not_measured().unwrap();
+        assert_eq!(sentence, "no client got in: not back in time (7)");
     }
 
     #[test]

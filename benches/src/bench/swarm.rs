@@ -102,7 +102,11 @@ impl Swarm {
         let opened = self.connect(attempt).and_then(|stream| {
             let session = |(config, name): &(_, _)| {
                 let (config, name) = (std::sync::Arc::clone(config), Clone::clone(name));
-                ClientConnection::new(config, name).map(Box::new).map_err(io::Error::other)
+                let mut tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+                // Everything is sealed in the turn it is queued in, whatever its size; what the
+                // socket does not take is bounded by the client (UNSENT_BYTES_MAX).
+                tls.set_buffer_limit(None);
+                io::Result::Ok(Box::new(tls))
             };
             Ok((stream, self.setup.target.tls.as_ref().map(session).transpose()?))
         });

@@ -41,8 +41,12 @@ impl Target {
     pub(crate) fn resolve(plan: &TargetPlan) -> Result<Self, String> {
         let url = &plan.url;
         let parsed = Url::parse(url).map_err(|error| {
-            format!("{url:?} is no address ({error}); give one as ws://127.0.0.1:8000/connection/websocket")
+            format!(
+                "what was given is no address ({error}); give one as \
+                 ws://127.0.0.1:8000/connection/websocket"
+            )
         })?;
+        let url = shown(url);
         if !matches!(parsed.scheme(), "ws" | "wss") {
             return Err(format!("{url:?} begins with neither ws:// nor wss://"));
         }
@@ -79,6 +83,16 @@ impl Target {
         let [b, c, d] = [16 + process % 200, number / 250, 1 + number % 250].map(|part| part as u8);
         address.is_loopback().then_some(IpAddr::V4(Ipv4Addr::new(127, b, c, d)))
     }
+}
+
+/// The address as it may be shown: without user, password and query, which may be secrets.
+pub(crate) fn shown(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else { return "an address that cannot be read".to_owned() };
+    // Refused only where there is neither user nor password: where there is no host.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
 }
 
 fn client_config(trust: &Trust) -> Result<ClientConfig, String> {
@@ -178,6 +192,19 @@ mod tests {
         assert!(target.tls.is_none());
         let target = resolve("wss://[::1]/").unwrap();
         assert_eq!((target.address.port(), target.tls.is_some()), (443, true));
+    }
+
+    #[test]
+    fn secrets_of_an_address_are_not_shown() {
+        let secret = "wss://user:canary@example.org:8443/connection?token=canary#canary";
+        assert_eq!(shown(secret), "wss://example.org:8443/connection");
+        assert_eq!(shown("wss://user:canary@:8443:/"), "an address that cannot be read");
+        for url in
+            ["http://u:canary@127.0.0.1/?canary", "ws://u:canary@no.such.host.invalid/?canary"]
+        {
+            let error = resolve(url).err().unwrap();
+            assert!(!error.contains("canary"), "{error}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::plan::Mode;
 use super::report::Report;
 
 /// One `--fail-if`.
@@ -48,7 +49,7 @@ enum Comparison {
 /// What every bad expression is answered.
 const FORMS: &str = "write it as METRIC>LIMIT or METRIC<LIMIT: p99>5ms, delivery.p99.9>20ms, \
                      max>1s, errors>1%, errors>0, rate<10000, server_memory>2GiB, server_cpu>1.5, \
-                     or a count of the mode, as in gaps>0";
+                     or a count of the mode, as in connected<1000 of connect";
 
 impl FromStr for Threshold {
     type Err = String;
@@ -139,31 +140,58 @@ fn limit_of(metric: &mut Metric, text: &str) -> Result<f64, String> {
 }
 
 impl Threshold {
-    /// Does the report fail it? `None`: it does not.
+    /// Can a run of this mode be judged by it? Asked before anything runs.
     ///
     /// # Errors
     ///
-    /// The report has no such metric: a sentence.
-    pub(crate) fn failure(&self, report: &Report) -> Result<Option<String>, String> {
-        let value = self.value(report)?;
+    /// The mode has no such metric, or the server's process is not named: a sentence.
+    pub(crate) fn check(&self, mode: &Mode, names_server: bool) -> Result<(), String> {
+        let refused = |what: String| Err(format!("--fail-if '{}': {what}", self.text));
+        let has = |known: &[&str], name: &String| known.contains(&name.as_str());
+        let (latencies, counts) = (mode.latencies(), mode.counts());
+        match &self.metric {
+            Metric::Latency { name: Some(name), .. } if !has(latencies, name) => refused(format!(
+                "{} has no latency called {name}; it has {}",
+                mode.name(),
+                latencies.join(", ")
+            )),
+            Metric::Count(name) if !has(counts, name) => refused(format!(
+                "{} does not count {name}; it counts {}",
+                mode.name(),
+                counts.join(", ")
+            )),
+            Metric::ServerMemory | Metric::ServerCpu if !names_server => {
+                refused("name the server's process with --server-pid".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does the report fail it? `None`: it does not. What cannot be judged, because there is no
+    /// sample of it or the server is gone, fails.
+    pub(crate) fn failure(&self, report: &Report) -> Option<String> {
+        let value = match self.value(report) {
+            Ok(value) => value,
+            Err(why) => return Some(format!("{}: {why}", self.text)),
+        };
         let fails = match self.comparison {
             Comparison::Above => value > self.limit,
             Comparison::AtLeast => value >= self.limit,
             Comparison::Below => value < self.limit,
             Comparison::AtMost => value <= self.limit,
         };
-        Ok(fails.then(|| format!("{}: it is {}", self.text, self.shown(value))))
+        fails.then(|| format!("{}: it is {}", self.text, self.shown(value)))
     }
 
+    /// The metric's value, or why there is none.
     fn value(&self, report: &Report) -> Result<f64, String> {
-        let missing = |what: &str| format!("--fail-if '{}': {what}", self.text);
+        let server = || report.server.ok_or_else(|| "the server's process is gone".to_owned());
         match &self.metric {
             Metric::Latency { name, point } => {
                 let name = name.as_deref().unwrap_or(report.first_latency);
-                let samples = report.whole.latencies.get(name).ok_or_else(|| {
-                    let known: Vec<_> = report.whole.latencies.keys().cloned().collect();
-                    missing(&format!("no latency is called {name}; there is {}", known.join(", ")))
-                })?;
+                let samples = report.whole.latencies.get(name);
+                let samples = samples.filter(|samples| samples.count() > 0);
+                let samples = samples.ok_or_else(|| format!("{name} has no samples"))?;
                 Ok(match point {
                     Point::Quantile(quantile) => samples.quantile_us(*quantile) as f64,
                     Point::Mean => samples.mean_us(),
@@ -173,21 +201,9 @@ impl Threshold {
             Metric::Errors { is_share: false } => Ok(report.whole.errors_count() as f64),
             Metric::Errors { is_share: true } => Ok(report.error_share()),
             Metric::Rate => Ok(report.rate()),
-            Metric::ServerMemory => report
-                .server
-                .map(|server| server.pss_bytes as f64)
-                .ok_or_else(|| missing("name the server's process with --server-pid")),
-            Metric::ServerCpu => report
-                .server
-                .map(|server| server.cpu_cores)
-                .ok_or_else(|| missing("name the server's process with --server-pid")),
-            Metric::Count(name) => {
-                let count = report.whole.counts.get(name).ok_or_else(|| {
-                    let known: Vec<_> = report.whole.counts.keys().cloned().collect();
-                    missing(&format!("nothing counts {name}; there is {}", known.join(", ")))
-                })?;
-                Ok(*count as f64)
-            }
+            Metric::ServerMemory => Ok(server()?.pss_bytes as f64),
+            Metric::ServerCpu => Ok(server()?.cpu_cores),
+            Metric::Count(name) => Ok(report.whole.count(name) as f64),
         }
     }
 
@@ -216,13 +232,14 @@ mod tests {
         report.whole.add("gaps", 2);
         report.whole.add("asked", 1_000);
         report.whole.fail("http 503", 15);
+        report.whole.done = 1_000;
         report.whole.measured_ns = 10_000_000_000;
         report.server = Some(ServerUse { pss_bytes: 3 << 20, cpu_cores: 0.5, pss_before_bytes: 1 });
         report
     }
 
     fn fails(text: &str) -> bool {
-        text.parse::<Threshold>().unwrap().failure(&report()).unwrap().is_some()
+        text.parse::<Threshold>().unwrap().failure(&report()).is_some()
     }
 
     #[test]
@@ -241,7 +258,7 @@ mod tests {
     #[test]
     fn a_failure_says_what_it_is() {
         let threshold: Threshold = "p50>5ms".parse().unwrap();
-        assert_eq!(threshold.failure(&report()).unwrap().unwrap(), "p50>5ms: it is 500 ms");
+        assert_eq!(threshold.failure(&report()).unwrap(), "p50>5ms: it is 500 ms");
     }
 
     #[test]
@@ -260,9 +277,33 @@ mod tests {
             assert!(error.contains(mark), "{text}: {error}");
             assert!(error.contains("p99>5ms"), "{text}: {error}");
         }
-        let unknown: Threshold = "typing.p99>5ms".parse().unwrap();
-        assert!(unknown.failure(&report()).unwrap_err().contains("there is history, ping"));
-        let unknown: Threshold = "lost_ones>0".parse().unwrap();
-        assert!(unknown.failure(&report()).unwrap_err().contains("there is asked, gaps"));
+    }
+
+    fn check(text: &str, mode: &Mode, names_server: bool) -> Result<(), String> {
+        text.parse::<Threshold>().unwrap().check(mode, names_server)
+    }
+
+    #[test]
+    fn names_that_a_mode_does_not_know_are_refused_before_it_runs() {
+        let mode = Mode::Churn { rate: 1.0, seconds: 1.0 };
+        for text in ["p99>5ms", "cycle.p99>5ms", "cycles<1", "errors>0", "rate<1"] {
+            assert_eq!(check(text, &mode, false), Ok(()));
+        }
+        let error = check("typing.p99>5ms", &mode, true).unwrap_err();
+        assert!(error.contains("no latency called typing; it has connect, cycle"), "{error}");
+        let error = check("gaps>0", &mode, true).unwrap_err();
+        assert!(error.contains("churn does not count gaps; it counts cycles"), "{error}");
+        for text in ["server_cpu>1", "server_memory>1GiB"] {
+            assert!(check(text, &mode, false).unwrap_err().contains("--server-pid"));
+            assert_eq!(check(text, &mode, true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_count_that_did_not_happen_is_zero_and_what_was_not_sampled_fails() {
+        assert!(!fails("lost_ones>0") && fails("lost_ones<1"));
+        let unsampled: Threshold = "typing.p99>5ms".parse().unwrap();
+        let failure = unsampled.failure(&report()).unwrap();
+        assert_eq!(failure, "typing.p99>5ms: typing has no samples");
     }
 }

@@ -48,6 +48,13 @@ impl Mark {
         out
     }
 
+    /// At most this many bytes go over the wire for a publication with such a payload: with its
+    /// command, its frame and a TLS record.
+    pub(crate) fn sent_bytes(bytes: usize, channel: &str) -> usize {
+        const AROUND: usize = 128;
+        bytes.max(MARK_BYTES + 2) + channel.len() + AROUND
+    }
+
     /// The mark in an entry of a server's message.
     pub(crate) fn find(entry: &[u8]) -> Option<Self> {
         let at = entry.windows(MARK.len()).position(|four| four == MARK)? + MARK.len();

@@ -128,7 +128,11 @@ impl Worker {
         while !self.is_stopped() && self.wanted.start_ns.load(Ordering::Relaxed) == 0 {
             self.swarm.turn(now_ns() + LISTEN_NS, self.load.as_mut()).await?;
         }
-        let start_ns = self.wanted.start_ns.load(Ordering::Relaxed).max(now_ns());
+        // Who hears it late is late: what was due meanwhile counts from when it was due.
+        let start_ns = match self.wanted.start_ns.load(Ordering::Relaxed) {
+            0 => now_ns(),
+            told_ns => told_ns,
+        };
         while !self.is_stopped() && now_ns() < start_ns {
             self.swarm.turn(start_ns, self.load.as_mut()).await?;
         }
@@ -196,21 +200,24 @@ impl Worker {
 
     async fn measure(&mut self, start_ns: u64) -> Result<Outcome, String> {
         self.load.outcome().begin();
-        let used = (cpu_ns(), core_wait_ns());
+        let used = self.usage(start_ns);
         let mut heartbeat = Schedule::new(start_ns, HEARTBEATS_PER_SECOND, u64::MAX);
         self.load.begin(&mut self.swarm, start_ns);
-        // CPU counts until what is measured is over: a mode may stay a while behind that.
+        // CPU and rate are of the planned time, or until the mode says that what it measures is
+        // over: behind that, it waits for answers.
+        let planned = self.plan.asking_seconds().map(|seconds| start_ns + nanos_of(seconds));
+        let end_ns = planned.unwrap_or(u64::MAX);
         let mut usage = None;
         let is_stopped = loop {
             let now = now_ns();
             while let Some((_, due_ns)) = heartbeat.take(now) {
                 if usage.is_none() {
-                    self.load.outcome().lateness.record(due_ns, now);
+                    self.load.outcome().heartbeats.record(due_ns, now);
                 }
             }
             let step = self.load.act(&mut self.swarm, now);
-            if usage.is_none() && self.load.outcome().measured_ns > 0 {
-                usage = Some((now, cpu_ns(), core_wait_ns()));
+            if usage.is_none() && (now >= end_ns || self.load.outcome().measured_ns > 0) {
+                usage = Some(self.usage(now));
             }
             let Step::Until(at_ns) = step else { break false };
             if self.is_stopped() {
@@ -218,19 +225,37 @@ impl Worker {
             }
             let part = self.load.progress(now);
             self.show(part, now);
-            let until_ns = at_ns.min(heartbeat.next_ns().unwrap_or(u64::MAX));
+            let until_ns = at_ns.min(heartbeat.next_ns().unwrap_or(u64::MAX)).min(match usage {
+                None => end_ns,
+                Some(_) => u64::MAX,
+            });
             self.swarm.turn(until_ns, self.load.as_mut()).await?;
         };
-        let (end_ns, cpu_end_ns, wait_end_ns) =
-            usage.unwrap_or_else(|| (now_ns(), cpu_ns(), core_wait_ns()));
+        let end = usage.unwrap_or_else(|| self.usage(now_ns()));
         self.load.finish(&mut self.swarm, now_ns(), is_stopped);
         let mut outcome = std::mem::take(self.load.outcome());
         outcome.is_interrupted = is_stopped;
-        outcome.measured_ns = end_ns.saturating_sub(start_ns).max(1);
-        outcome.cpu_ns = cpu_end_ns - used.0;
-        outcome.core_wait_ns = wait_end_ns.saturating_sub(used.1);
+        outcome.measured_ns = end.now_ns.saturating_sub(start_ns).max(1);
+        outcome.done = end.done;
+        outcome.cpu_ns = end.cpu_ns - used.cpu_ns;
+        outcome.core_wait_ns = end.core_wait_ns.saturating_sub(used.core_wait_ns);
         Ok(outcome)
     }
+
+    fn usage(&mut self, now_ns: u64) -> Usage {
+        let done = self.load.outcome().count(self.plan.mode.first_count());
+        Usage { now_ns, cpu_ns: cpu_ns(), core_wait_ns: core_wait_ns(), done }
+    }
+}
+
+/// What a process has used and done by a time.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    now_ns: u64,
+    cpu_ns: u64,
+    core_wait_ns: u64,
+    /// What the mode's rate is of.
+    done: u64,
 }
 
 /// A load whose clients are being connected.

@@ -14,6 +14,8 @@ use protocol::client::client_side::ReceivedReply;
 /// burst that no clients make.
 const PING_SECONDS: f64 = 2.0;
 
+const CONNECT: &str = "connect";
+
 #[derive(Debug)]
 enum Phase {
     Coming(Ramp),
@@ -53,6 +55,25 @@ impl Connect {
         }
     }
 
+    /// A client did not get in: its latency is how long it has tried, or waited to.
+    fn fail(&mut self, due_ns: u64, now_ns: u64) {
+        self.failed += 1;
+        self.outcome.record(CONNECT, due_ns, now_ns);
+    }
+
+    /// Time is up: whoever is not there, begun or not, is given up.
+    fn give_up(&mut self, ramp: &Ramp, swarm: &mut Swarm, now_ns: u64) {
+        let missing = self.plan.clients - self.connected - self.failed;
+        self.outcome.fail("not there in time", missing as u64);
+        for client in swarm.clients.iter_mut().filter(|one| one.is_present() && !one.is_settled) {
+            self.fail(client.due_ns, now_ns);
+            client.leave();
+        }
+        for number in ramp.begun()..self.plan.clients {
+            self.fail(ramp.due_ns(number).unwrap_or(self.start_ns), now_ns);
+        }
+    }
+
     fn ping(&mut self, swarm: &mut Swarm, now_ns: u64) -> Step {
         let Phase::Pinging { schedule, give_up_ns } = &mut self.phase else { return Step::Done };
         for _ in 0..SENDS_PER_TURN {
@@ -85,7 +106,7 @@ impl Load for Connect {
         match event {
             Event::Settled(_) => {
                 self.connected += 1;
-                self.outcome.record("connect", client.due_ns, now_ns);
+                self.outcome.record(CONNECT, client.due_ns, now_ns);
                 self.outcome.add("connected", 1);
             }
             Event::Reply { id: FIRST_ID, body: ReceivedReply::Ping } => {
@@ -96,11 +117,15 @@ impl Load for Connect {
             }
             Event::Closed(cause) => {
                 self.outcome.fail(&cause, 1);
-                if self.asked_ns[client.index] != 0 {
-                    self.asked_ns[client.index] = 0;
+                let asked_ns = std::mem::take(&mut self.asked_ns[client.index]);
+                if asked_ns != 0 {
                     self.answered += 1;
+                    self.outcome.record("ping", asked_ns, now_ns);
                 }
-                self.failed += 1;
+                // Whoever was in has been counted as connected.
+                if !client.was_settled {
+                    self.fail(client.due_ns, now_ns);
+                }
             }
             Event::Reply { .. } => self.outcome.fail("a ping was refused", 1),
             Event::Delivery(_) => {}
@@ -121,10 +146,7 @@ impl Load for Connect {
                 let step = ramp.act(swarm, self, under_way, now_ns);
                 let is_there = self.connected + self.failed >= self.plan.clients;
                 if is_there || now_ns >= give_up_ns {
-                    self.outcome.fail(
-                        "not there in time",
-                        (ramp.begun() as u64).saturating_sub((self.connected + self.failed) as u64),
-                    );
+                    self.give_up(&ramp, swarm, now_ns);
                     self.outcome.measured_ns = now_ns - self.start_ns;
                     self.phase = Phase::Holding { until_ns: now_ns + self.hold_ns };
                     return Step::Until(now_ns);
@@ -168,7 +190,7 @@ impl Load for Connect {
     fn finish(&mut self, swarm: &mut Swarm, now_ns: u64, is_stopped: bool) {
         if is_stopped {
             self.outcome.measured_ns = self.outcome.measured_ns.max(1);
-            self.outcome.samples_expected = self.connected as u64;
+            self.outcome.samples_expected = (self.connected + self.failed) as u64;
             return;
         }
         for asked_ns in self.asked_ns.iter().filter(|asked_ns| **asked_ns != 0) {
@@ -177,7 +199,7 @@ impl Load for Connect {
         }
         let pongs = swarm.clients.iter().filter(|client| client.pongs > 0).count();
         self.outcome.add("pinged_by_the_server", pongs as u64);
-        self.outcome.samples_expected = self.connected as u64;
+        self.outcome.samples_expected = self.plan.clients as u64;
     }
 
     fn outcome(&mut self) -> &mut Outcome {

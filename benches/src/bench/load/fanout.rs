@@ -36,6 +36,7 @@ pub(super) struct Fanout {
 
 const DELIVERY: &str = "delivery";
 const ACKNOWLEDGED: &str = "acknowledged";
+const NOT_PUBLISHED: &str = "not published: its connection had ended";
 
 impl Fanout {
     pub(super) fn new(plan: &Plan, load: &ChannelLoad) -> Self {
@@ -105,18 +106,33 @@ impl Fanout {
         self.outcome.add("published", 1);
     }
 
-    /// Without a rate: publishes until as many are on their way as may be.
+    /// Is the client there that publishes into a channel?
+    fn present(&self, channel: usize, swarm: &Swarm) -> Option<usize> {
+        self.publisher(channel).filter(|at| swarm.clients[*at].is_settled)
+    }
+
+    /// Without a rate: publishes until as many are on their way as may be. Whose publisher is gone
+    /// fails in its turn, as at a rate, and the next channel goes on.
     fn fill(&mut self, swarm: &mut Swarm, now_ns: u64) {
         let Some(depth) = self.pacer.depth() else { return };
+        let mut is_anybody_there = false;
         while self.waiting.len() < depth && now_ns < self.pacer.end_ns {
             let number = self.sent_ns.len() as u64;
             let channel = number as usize % self.load.channels;
-            let publisher = self.publisher(channel).filter(|at| swarm.clients[*at].is_settled);
+            let Some(publisher) = self.present(channel, swarm) else {
+                is_anybody_there = is_anybody_there
+                    || (0..self.load.channels).any(|one| self.present(one, swarm).is_some());
+                if !is_anybody_there {
+                    return;
+                }
+                self.sent_ns.push(now_ns);
+                self.outcome.fail(NOT_PUBLISHED, 1);
+                continue;
+            };
             let subscribers = (0..self.plan.clients)
                 .filter(|index| self.channel(*index) == channel)
                 .filter(|index| swarm.clients[*index].is_settled)
                 .count();
-            let Some(publisher) = publisher else { return };
             self.sent_ns.push(now_ns);
             self.waiting.insert(number, subscribers);
             self.publish(swarm.with(publisher), number, now_ns);
@@ -217,7 +233,7 @@ impl Load for Fanout {
             if swarm.clients[publisher].is_settled {
                 self.publish(swarm.with(publisher), number, due_ns);
             } else {
-                self.outcome.fail("not published: its connection had ended", 1);
+                self.outcome.fail(NOT_PUBLISHED, 1);
             }
         }
         self.fill(swarm, now_ns);

@@ -4,6 +4,8 @@
 //! Invariant: whatever was accepted in a room reaches each of its clients once, by delivery or by
 //! recovery; what does not is an error at the end.
 
+use std::collections::BTreeSet;
+
 use super::super::client::{Client, Event};
 use super::super::clock::{Schedule, nanos_of};
 use super::super::outcome::Outcome;
@@ -12,6 +14,7 @@ use super::super::swarm::Swarm;
 use super::super::wire::{Mark, Wish};
 use super::asked::Asked;
 use super::echo::refusal;
+use super::ramp::Gate;
 use super::{Load, SENDS_PER_TURN, Step};
 use protocol::client::client_side::{ReceivedReply, ReceivedSubscribe};
 use protocol::client::{CommandKind, History};
@@ -19,8 +22,35 @@ use protocol::client::{CommandKind, History};
 #[derive(Clone, Debug, Default)]
 struct Room {
     members: u64,
-    published: u64,
-    last_due_ns: u64,
+    /// When each publication was due; zero: it was refused. Bounded by the rates and the time of
+    /// the run.
+    due_ns: Vec<u64>,
+}
+
+/// Numbers that were heard. Clients of a room publish at the same time, so that numbers do not
+/// arrive in order; those that are ahead of one that is missing are few, or an error.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    /// All below were heard.
+    below: u32,
+    ahead: BTreeSet<u32>,
+}
+
+impl Heard {
+    /// False: it has been heard before.
+    fn insert(&mut self, number: u32) -> bool {
+        if number < self.below || !self.ahead.insert(number) {
+            return false;
+        }
+        while self.ahead.remove(&self.below) {
+            self.below += 1;
+        }
+        true
+    }
+
+    fn has(&self, number: u32) -> bool {
+        number < self.below || self.ahead.contains(&number)
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -31,11 +61,11 @@ struct Member {
     /// Publications heard since that answer: each is one offset further.
     heard_since: u64,
     /// Publications heard since the measurement began.
-    heard: u64,
+    heard: Heard,
     /// It waits for the answer to a command: one at a time.
     is_busy: bool,
-    /// That command is a publication.
-    publishes: bool,
+    /// That command is a publication: its number in the room.
+    publishes: Option<u32>,
     /// When it lost its connection; zero: it has it.
     away_since_ns: u64,
 }
@@ -67,6 +97,8 @@ pub(super) struct MixedLoad {
     expected: u64,
     heard: u64,
     away: usize,
+    /// Shut while nobody is free.
+    gate: Gate,
 }
 
 const DELIVERY: &str = "delivery";
@@ -94,6 +126,7 @@ impl MixedLoad {
             expected: 0,
             heard: 0,
             away: 0,
+            gate: Gate::default(),
         }
     }
 
@@ -105,25 +138,44 @@ impl MixedLoad {
         format!("{}-{}-{room}", self.mixed.channel, self.plan.process)
     }
 
-    /// A client that is there and waits for nothing, if one is soon found (xorshift64).
+    /// A client that is there and waits for nothing: by chance (xorshift64), or the first, if one
+    /// is not soon found.
     fn somebody(&mut self, swarm: &Swarm) -> Option<usize> {
         for _ in 0..LOOKS {
             self.random ^= self.random << 13;
             self.random ^= self.random >> 7;
             self.random ^= self.random << 17;
             let index = (self.random % self.plan.clients as u64) as usize;
-            if swarm.clients[index].is_settled && !self.members[index].is_busy {
+            if self.is_free(swarm, index) {
                 return Some(index);
             }
         }
-        None
+        (0..self.plan.clients).find(|index| self.is_free(swarm, *index))
     }
 
-    fn do_one(&mut self, act: Act, swarm: &mut Swarm, due_ns: u64) {
-        let Some(index) = self.somebody(swarm) else {
-            self.outcome.fail("not done: nobody was free to do it", 1);
-            return;
-        };
+    fn is_free(&self, swarm: &Swarm, index: usize) -> bool {
+        swarm.clients[index].is_settled && !self.members[index].is_busy
+    }
+
+    /// Does what is due, as long as somebody is free to do it. True: nobody is, and what is due
+    /// stays due.
+    fn do_due(&mut self, acts: &mut [(Act, Schedule)], swarm: &mut Swarm, now_ns: u64) -> bool {
+        for (act, schedule) in acts {
+            for _ in 0..SENDS_PER_TURN {
+                if schedule.next_ns().is_none_or(|due_ns| due_ns > now_ns) {
+                    break;
+                }
+                let Some(index) = self.somebody(swarm) else { return true };
+                self.gate.turn(true, now_ns);
+                let Some((_, due_ns)) = schedule.take(now_ns) else { break };
+                self.outcome.lateness.record(self.gate.late_from_ns(due_ns), now_ns);
+                self.do_one(*act, swarm, index, due_ns);
+            }
+        }
+        false
+    }
+
+    fn do_one(&mut self, act: Act, swarm: &mut Swarm, index: usize, due_ns: u64) {
         let room = self.room(index);
         match act {
             Act::Message => self.publish(swarm, index, self.mixed.bytes, due_ns),
@@ -147,17 +199,17 @@ impl MixedLoad {
     fn ask(&mut self, index: usize, due_ns: u64) -> u32 {
         let member = &mut self.members[index];
         assert!(!member.is_busy, "only somebody who is free is asked");
-        (member.is_busy, member.publishes) = (true, false);
+        (member.is_busy, member.publishes) = (true, None);
         self.asked.ask(index, due_ns)
     }
 
     fn publish(&mut self, swarm: &mut Swarm, index: usize, bytes: usize, due_ns: u64) {
         let (room, id) = (self.room(index), self.ask(index, due_ns));
-        self.members[index].publishes = true;
-        self.rooms[room].published += 1;
-        self.rooms[room].last_due_ns = due_ns;
+        let number = self.rooms[room].due_ns.len() as u32;
+        self.members[index].publishes = Some(number);
+        self.rooms[room].due_ns.push(due_ns);
         self.expected += self.rooms[room].members;
-        let mark = Mark { due_ns, channel: room as u32, number: id };
+        let mark = Mark { due_ns, channel: room as u32, number };
         let name = self.name(room);
         swarm.with(index).publish(id, &name, &mark.payload(bytes));
         self.outcome.add("published", 1);
@@ -165,7 +217,7 @@ impl MixedLoad {
 
     fn answered(&mut self, index: usize, id: u32, body: ReceivedReply, now_ns: u64) {
         let Some(due_ns) = self.asked.answered(index, id) else { return };
-        let was_publication = std::mem::take(&mut self.members[index].publishes);
+        let publication = self.members[index].publishes.take();
         self.members[index].is_busy = false;
         match body {
             ReceivedReply::Publish => self.outcome.record("acknowledged", due_ns, now_ns),
@@ -176,10 +228,10 @@ impl MixedLoad {
             body => {
                 self.outcome.fail(&refusal(&body), 1);
                 self.outcome.record("refused", due_ns, now_ns);
-                if was_publication {
+                if let Some(number) = publication {
                     // Nobody is going to hear it.
                     let room = self.room(index);
-                    self.rooms[room].published -= 1;
+                    self.rooms[room].due_ns[number as usize] = 0;
                     self.expected -= self.rooms[room].members;
                 }
             }
@@ -194,15 +246,34 @@ impl MixedLoad {
         if member.away_since_ns == 0 {
             return;
         }
-        let caught_up = answer.publications.len() as u64;
-        member.heard += caught_up;
         let away_since_ns = std::mem::take(&mut member.away_since_ns);
         self.away -= 1;
-        self.heard += caught_up;
+        let marks = answer.publications.iter().filter_map(|one| Mark::find(&one.data));
+        let caught_up = marks.filter(|mark| self.hear(index, *mark, now_ns)).count() as u64;
         self.outcome.record("return", away_since_ns, now_ns);
         self.outcome.add("returned", 1);
         self.outcome.add("caught_up", caught_up);
         self.outcome.fail("not recovered", u64::from(!answer.recovered));
+    }
+
+    /// A publication arrived, live or by recovery. False: it is none that was waited for.
+    fn hear(&mut self, index: usize, mark: Mark, now_ns: u64) -> bool {
+        if self.start_ns == 0 || mark.due_ns < self.start_ns {
+            return false;
+        }
+        let room = self.room(index);
+        let is_ours = mark.channel as usize == room;
+        if !is_ours || mark.number as usize >= self.rooms[room].due_ns.len() {
+            self.outcome.fail("a publication of somebody else", 1);
+            return false;
+        }
+        if !self.members[index].heard.insert(mark.number) {
+            self.outcome.fail("delivered twice", 1);
+            return false;
+        }
+        self.heard += 1;
+        self.outcome.record(DELIVERY, mark.due_ns, now_ns);
+        true
     }
 
     fn closed(&mut self, client: &Client, cause: &str, now_ns: u64) {
@@ -232,13 +303,9 @@ impl Load for MixedLoad {
             Event::Settled(Some(answer)) => self.settled(client.index, *answer, now_ns),
             Event::Settled(None) => {}
             Event::Delivery(mark) => {
-                let member = &mut self.members[client.index];
-                member.heard_since += 1;
-                if mark.due_ns >= self.start_ns && self.start_ns > 0 {
-                    member.heard += 1;
-                    self.heard += 1;
+                self.members[client.index].heard_since += 1;
+                if self.hear(client.index, mark, now_ns) {
                     self.outcome.add("delivered", 1);
-                    self.outcome.record(DELIVERY, mark.due_ns, now_ns);
                 }
             }
             Event::Reply { id, body } => self.answered(client.index, id, body, now_ns),
@@ -262,12 +329,9 @@ impl Load for MixedLoad {
 
     fn act(&mut self, swarm: &mut Swarm, now_ns: u64) -> Step {
         let mut acts = std::mem::take(&mut self.acts);
-        for (act, schedule) in &mut acts {
-            for _ in 0..SENDS_PER_TURN {
-                let Some((_, due_ns)) = schedule.take(now_ns) else { break };
-                self.outcome.lateness.record(due_ns, now_ns);
-                self.do_one(*act, swarm, due_ns);
-            }
+        let is_held = self.do_due(&mut acts, swarm, now_ns);
+        if is_held {
+            self.gate.shut();
         }
         let next_ns = acts.iter().filter_map(|(_, schedule)| schedule.next_ns()).min();
         self.acts = acts;
@@ -275,7 +339,8 @@ impl Load for MixedLoad {
         if now_ns >= self.give_up_ns || next_ns.is_none() && is_all_heard && self.away == 0 {
             return Step::Done;
         }
-        Step::Until(next_ns.unwrap_or(self.give_up_ns))
+        // Whoever is held goes on when a client hears something.
+        Step::Until(next_ns.filter(|_| !is_held).unwrap_or(self.give_up_ns))
     }
 
     fn progress(&self, now_ns: u64) -> f64 {
@@ -284,29 +349,50 @@ impl Load for MixedLoad {
     }
 
     fn finish(&mut self, _: &mut Swarm, now_ns: u64, is_stopped: bool) {
-        let delivered = self.outcome.count("delivered");
+        // Also those that came by recovery.
+        self.outcome.samples_expected = self.heard;
         if is_stopped {
-            self.outcome.samples_expected = delivered;
             return;
         }
         let mut missing = 0;
-        for index in 0..self.plan.clients {
-            let room = &self.rooms[self.room(index)];
-            let heard = self.members[index].heard;
-            for _ in heard..room.published {
-                self.outcome.record(DELIVERY, room.last_due_ns, now_ns);
+        for (index, member) in self.members.iter().enumerate() {
+            let dues = &self.rooms[index / self.mixed.room_clients].due_ns;
+            for (number, due_ns) in dues.iter().enumerate() {
+                if *due_ns != 0 && !member.heard.has(number as u32) {
+                    self.outcome.record(DELIVERY, *due_ns, now_ns);
+                    missing += 1;
+                }
             }
-            missing += room.published.saturating_sub(heard);
-            self.outcome.fail("delivered twice", heard.saturating_sub(room.published));
         }
         self.outcome.fail("not delivered in time", missing);
         self.outcome.fail("not back in time", self.away as u64);
         let left: u64 = self.acts.iter().map(|(_, schedule)| schedule.left()).sum();
-        self.outcome.samples_expected = delivered + missing + left;
+        self.outcome.samples_expected += missing;
+        if self.gate.is_shut() {
+            self.outcome.fail("not done in time: nobody was free to do it", left);
+        } else {
+            // The generator did not get there.
+            self.outcome.samples_expected += left;
+        }
         self.asked.settle(&mut self.outcome, "acknowledged", now_ns, false);
     }
 
     fn outcome(&mut self) -> &mut Outcome {
         &mut self.outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_is_heard_once_in_any_order() {
+        let mut heard = Heard::default();
+        assert!(heard.insert(1) && heard.insert(0) && heard.insert(3));
+        assert!(!heard.insert(0) && !heard.insert(1) && !heard.insert(3));
+        assert!(heard.has(1) && !heard.has(2) && heard.has(3));
+        assert!(heard.insert(2));
+        assert_eq!((heard.below, heard.ahead.len()), (4, 0));
     }
 }

@@ -38,6 +38,11 @@ impl Gate {
         self.is_shut = true;
     }
 
+    /// Was there no room when it was last looked?
+    pub(super) fn is_shut(&self) -> bool {
+        self.is_shut
+    }
+
     /// From when on something that was due is late.
     pub(super) fn late_from_ns(&self, due_ns: u64) -> u64 {
         due_ns.max(self.opened_ns)
@@ -59,6 +64,11 @@ impl Ramp {
     /// How many have begun.
     pub(crate) fn begun(&self) -> usize {
         self.begun
+    }
+
+    /// When this one is due, or was; `None` without a rate.
+    pub(crate) fn due_ns(&self, number: usize) -> Option<u64> {
+        self.schedule.as_ref().map(|schedule| schedule.due_ns(number as u64))
     }
 
     /// Begins those that are due, where `connecting` are under way. What is due while too many are
