@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 
 /// Begins to bring `bytes` of a file from `position` on to the disk, and does not wait until they
-/// are there (`sync_file_range(2)`; where the disk's queue is full it waits for room). It says nothing about what survives a power cut: only a sync
-/// does, and one that follows waits for less.
+/// are there (`sync_file_range(2)`; where the disk's queue is full it waits for room). It says
+/// nothing about what survives a power cut: only a sync does, and one that follows waits for less.
 ///
 /// # Errors
 ///

@@ -5,8 +5,8 @@
 //! Never: knows what the bytes mean.
 //!
 //! This is the only crate with `unsafe`. Everything unsafe is in [`ring`], [`buffers`] and
-//! `entries`, but for one borrowed descriptor in [`portable`], two calls in [`scheduling`] and one in
-//! [`disk`]; how long the kernel may look at which memory is argued once, at the top of [`ring`].
+//! `entries`, but for one borrowed descriptor in [`portable`], two calls in [`scheduling`] and one
+//! in [`disk`]; how long the kernel may look at which memory is argued once, at the top of [`ring`].
 
 pub mod buffers;
 pub mod claims;

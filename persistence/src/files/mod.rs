@@ -29,8 +29,8 @@ pub trait SegmentFile {
         position: u64,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
-    /// Begins to bring what was written there to the disk, and does not wait until it is. A hint: only
-    /// [`SegmentFile::sync_data`] says what is there.
+    /// Begins to bring what was written there to the disk, and does not wait until it is. A hint:
+    /// only [`SegmentFile::sync_data`] says what is there.
     fn start_writing(&self, _position: u64, _bytes: u64) {}
 
     /// Returns when everything that was written survives a power cut. After an error nobody knows
