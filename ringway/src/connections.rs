@@ -23,7 +23,7 @@ pub(crate) enum ConnectionsCommand {
 
 #[derive(Args, Clone, Debug, Default)]
 struct FilterArguments {
-    /// Of this user; an empty one: sessions without a user.
+    /// Of this user; an empty one: sessions without a user (to close those: --anonymous).
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// With this client id.

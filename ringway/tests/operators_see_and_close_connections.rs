@@ -238,6 +238,14 @@ fn what_is_wrong_is_refused_with_a_sentence() {
         assert_eq!(answered, *status, "{method} {body:.60}: {text}");
         assert!(text.contains(sentence), "{method} {body:.60}: {text}");
     }
+    client.send(r#"{"id":5,"ping":{}}"#);
+    assert!(client.text().contains(r#""id":5"#));
+}
+
+#[test]
+fn who_has_another_key_is_refused_and_counted() {
+    let server = Server::start(CONFIG);
+    let mut client = Client::connected(&server);
     let (status, text) = server.get(&server.operators, "/admin/node");
     assert_eq!((status, text.contains("X-API-Key")), (401, true));
     let keyed = format!(

@@ -172,7 +172,8 @@ pub struct Closed {
     pub closed: u64,
     /// Was nothing done but counting?
     pub dry_run: bool,
-    /// Shards that did not answer in time, and may close theirs later, or were too busy to be asked.
+    /// Shards that did not answer in time, and may close theirs later, and those that were too busy
+    /// to be asked.
     pub silent_shards: Vec<u64>,
 }
 
