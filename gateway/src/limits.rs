@@ -127,7 +127,8 @@ pub const LISTINGS_MAX: usize = 8;
 pub const LISTING_UNITS_PER_TURN: u32 = 1024;
 /// … as much as so many subscriptions of one connection take that are searched for a channel …
 pub const LISTED_SUBSCRIPTIONS_PER_UNIT: usize = 16;
-/// … and one connection that is closed counts for so many: a turn closes 16.
+/// … and one connection that is closed counts for so many, and one more for each subscription that
+/// ends with it: a turn closes 16 at most.
 pub const LISTED_CLOSE_UNITS: u32 = 63;
 /// Connections in one answer.
 pub const LISTED_MAX: usize = 1000;

@@ -5,11 +5,12 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::engine::{
-    Action, ConnectionFilter, ConnectionRow, Event, Listed, Listing, ListingOrder, Phase, Purpose,
-    Rank,
+    Action, ConnectClaims, ConnectionFilter, ConnectionRow, Event, Listed, Listing, ListingOrder,
+    Phase, Purpose, Rank, SubscribeTokenClaims, TokenRefusal, TokenVerifier,
 };
 use gateway::limits::{
     LISTED_CLOSE_UNITS, LISTED_MAX, LISTING_UNITS_PER_TURN, LISTINGS_MAX, OUTBOX_BYTES_DEFAULT,
@@ -263,6 +264,40 @@ fn a_turn_closes_a_part() {
 }
 
 #[test]
+fn a_close_costs_by_its_subscriptions() {
+    let mut bench = bench();
+    let (count, subscriptions) = (10, 100);
+    for _ in 0..count {
+        let client = bench.subscribed("room0", 0);
+        for number in 1..subscriptions {
+            let subscribe = format!(r#"{{"id":3,"subscribe":{{"channel":"room{number}"}}}}"#);
+            bench.say(client, &subscribe);
+            bench.grant(0);
+        }
+    }
+    let units = LISTED_CLOSE_UNITS + 1 + subscriptions;
+    let closed = |bench: &Bench| bench.shard.counters().closes.iter().sum::<u64>();
+    let listing = Box::new(closing(all(), 1_000));
+    bench.shard.handle(Event::List { number: 1, listing }, bench.now);
+    bench.shard.tick(bench.now);
+    assert_eq!(closed(&bench), u64::from(LISTING_UNITS_PER_TURN.div_ceil(units)));
+    bench.turn();
+    assert_eq!(closed(&bench), count);
+}
+
+#[test]
+fn requests_are_closed_only_if_their_state_was_asked_for() {
+    let mut bench = bench();
+    let (browser, socket) = (bench.accept(), bench.upgraded());
+    let listed = asked(&mut bench, closing(all(), 9));
+    assert_eq!((listed.matched, listed.closed), (1, 1));
+    assert_eq!(bench.texts(socket), ["close 4500"]);
+    assert_eq!(row(&mut bench, browser).phase, Phase::Handshake);
+    let filter = ConnectionFilter { phases: vec![Phase::Handshake], ..all() };
+    assert_eq!(asked(&mut bench, closing(filter, 9)).closed, 1);
+}
+
+#[test]
 fn every_connection_is_counted_where_it_is() {
     let mut bench = bench();
     let handshake = bench.accept();
@@ -279,4 +314,36 @@ fn every_connection_is_counted_where_it_is() {
     bench.tell(Event::ReceiveEnded { connection: gone, has_failed: true });
     bench.tell(Event::ReceiveEnded { connection: handshake, has_failed: false });
     assert_eq!(by_phase(&bench), [(Phase::Open, 1), (Phase::Connected, 1)]);
+}
+
+/// Knows no key: whoever comes with a token waits.
+#[derive(Debug)]
+struct Waiting;
+
+impl TokenVerifier for Waiting {
+    fn connection(&self, _: &str, _: u64) -> Result<ConnectClaims, TokenRefusal> {
+        Err(TokenRefusal::KeyUnknown)
+    }
+
+    fn subscription(&self, _: &str, _: u64) -> Result<SubscribeTokenClaims, TokenRefusal> {
+        Err(TokenRefusal::KeyUnknown)
+    }
+}
+
+#[test]
+fn who_is_still_connecting_is_nobody_yet() {
+    let config = insecure(ChannelOptions::default());
+    let mut bench = Bench::with_tokens(config, Arc::new(Waiting));
+    let anonymous = bench.connected();
+    let connecting = bench.upgraded();
+    // Its head names a key: {"alg":"ES256","kid":"new"}.
+    let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6Im5ldyJ9.e30.AA";
+    bench.say(connecting, &format!(r#"{{"id":1,"connect":{{"token":"{token}"}}}}"#));
+    assert_eq!(row(&mut bench, connecting).phase, Phase::Connecting);
+    let of_nobody = ConnectionFilter { user: Some("".into()), ..all() };
+    assert_eq!(found(&mut bench, of_nobody.clone()), [anonymous]);
+    let unnamed = ConnectionFilter { client: Some(ClientId::default()), ..all() };
+    assert_eq!(found(&mut bench, unnamed), []);
+    assert_eq!(asked(&mut bench, closing(of_nobody, 9)).closed, 1);
+    assert_eq!(row(&mut bench, connecting).phase, Phase::Connecting);
 }

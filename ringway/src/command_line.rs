@@ -176,8 +176,8 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Doctor(arguments) => examine(arguments),
         Command::Tune(command) => tune(&command),
         Command::Bench(command) => return benches::bench::run(command),
-        Command::Top(arguments) => top::run(&arguments).map_err(unanswered),
-        Command::Connections(command) => with_connections(&command),
+        Command::Top(arguments) => complete(top::run(&arguments)),
+        Command::Connections(command) => complete(connections::run(&command)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -307,8 +307,8 @@ fn tune(command: &TuneCommand) -> Result<(), Failure> {
     }
 }
 
-fn with_connections(command: &ConnectionsCommand) -> Result<(), Failure> {
-    match connections::run(command).map_err(unanswered)? {
+fn complete(done: Result<bool, Fault>) -> Result<(), Failure> {
+    match done.map_err(unanswered)? {
         true => Ok(()),
         // What is missing was said.
         false => Err(Failure::failed("")),

@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use clap::{Args, Subcommand};
 
-use crate::admin::client::{Asker, Fault, Reach, shown};
+use crate::admin::client::{Asker, Fault, Reach, json_for, shown};
 use crate::admin::model::{
     CloseQuestion, Closed, Connection, ConnectionQuestion, Connections, ConnectionsQuestion, Filter,
 };
@@ -23,7 +23,7 @@ pub(crate) enum ConnectionsCommand {
 
 #[derive(Args, Clone, Debug, Default)]
 struct FilterArguments {
-    /// Of this user; an empty one: sessions without a user.
+    /// Of this user; an empty one: sessions without a user (to close those: --anonymous).
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// With this client id.
@@ -87,6 +87,9 @@ pub(crate) struct CloseArguments {
     reach: Reach,
     #[command(flatten)]
     filter: FilterArguments,
+    /// Sessions without a user.
+    #[arg(long, conflicts_with = "user")]
+    anonymous: bool,
     /// Every connection, instead of a filter.
     #[arg(long)]
     all: bool,
@@ -182,9 +185,18 @@ fn show(arguments: &ShowArguments) -> Result<bool, Fault> {
 }
 
 fn close(arguments: &CloseArguments) -> Result<bool, Fault> {
+    let mut filter = arguments.filter.filter();
+    if filter.user.as_deref() == Some("") {
+        let sentence =
+            "error: --user is empty; sessions without a user are closed with --anonymous";
+        return Err(Fault::Usage(sentence.to_owned()));
+    }
+    if arguments.anonymous {
+        filter.user = Some(String::new());
+    }
     let asker = Asker::new(&arguments.reach)?;
     let mut question = CloseQuestion {
-        filter: arguments.filter.filter(),
+        filter,
         all: arguments.all,
         code: Some(arguments.code),
         reason: Some(arguments.reason.clone()),
@@ -202,9 +214,14 @@ fn close(arguments: &CloseArguments) -> Result<bool, Fault> {
     if arguments.dry_run || (dry.matched == 0 && !arguments.json) {
         return Ok(warn_of_silent(&dry.silent_shards));
     }
-    if !arguments.yes && (arguments.json || !is_confirmed()) {
-        let sentence = "nothing was closed; confirm at a terminal, or with --yes".to_owned();
-        return Err(Fault::Refused(sentence));
+    if !arguments.yes {
+        // Whoever says yes must know who was not counted.
+        warn_of_silent(&dry.silent_shards);
+        if arguments.json || !is_confirmed() {
+            let sentence = "nothing was closed; confirm at a terminal, or with --yes".to_owned();
+            return Err(Fault::Refused(sentence));
+        }
+        question.limit = Some(confirmed_limit(arguments, &dry));
     }
     question.dry_run = false;
     let done: Closed = asker.ask("close", &question)?;
@@ -223,13 +240,18 @@ fn what_would_be(arguments: &CloseArguments, dry: &Closed) -> String {
         true => "come back",
         false => "stay away",
     };
-    let most = arguments.limit.min(dry.matched);
+    let most = confirmed_limit(arguments, dry);
     format!(
         "{} connections match; {most} would be closed with {} ({}), after which clients {returns}\n",
         dry.matched,
         arguments.code,
         shown(&arguments.reason)
     )
+}
+
+/// Most that may be closed after a yes: no more than it was said of.
+fn confirmed_limit(arguments: &CloseArguments, dry: &Closed) -> u64 {
+    arguments.limit.min(dry.matched)
 }
 
 /// Asks at a terminal. Elsewhere nobody can answer.
@@ -260,12 +282,13 @@ fn print_text(text: &str) {
 }
 
 fn print_json(value: &impl serde::Serialize) {
-    let text = serde_json::to_string_pretty(value).expect("answers are plain data");
-    print_text(&format!("{text}\n"));
+    print_text(&json_for(value, io::stdout().is_terminal()));
 }
 
 const HEADINGS: [&str; 10] =
     ["ID", "STATE", "USER", "CLIENT", "ADDRESS", "AGE", "OUTBOX", "MEMORY", "STALLED", "CHANNELS"];
+/// Widest column of users, in characters.
+const USER_COLUMNS_MAX: usize = 32;
 /// Columns of numbers stand to the right.
 const FIRST_NUMBER: usize = 5;
 
@@ -292,7 +315,7 @@ fn table(connections: &[Connection]) -> String {
 
 fn cells(one: &Connection) -> [String; 10] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let user = if one.user.is_empty() { "-".to_owned() } else { shown(&one.user) };
+    let user = if one.user.is_empty() { "-".to_owned() } else { cut(shown(&one.user)) };
     [
         one.id.clone(),
         one.state.clone(),
@@ -305,6 +328,14 @@ fn cells(one: &Connection) -> [String; 10] {
         stalled(one.stalled_ms),
         one.subscriptions.to_string(),
     ]
+}
+
+/// Not wider than the column of users may be; `show` has all of it.
+fn cut(text: String) -> String {
+    if text.chars().count() <= USER_COLUMNS_MAX {
+        return text;
+    }
+    text.chars().take(USER_COLUMNS_MAX - 1).chain(['…']).collect()
 }
 
 fn stalled(milliseconds: u64) -> String {
@@ -363,6 +394,28 @@ mod tests {
         let seconds = [0, 59, 60, 3599, 3600, 86_399, 86_400, 1_000_000];
         let expected = ["0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m", "1d00h", "11d13h"];
         assert_eq!(seconds.map(duration), expected);
+    }
+
+    #[test]
+    fn no_more_is_closed_than_was_said() {
+        let arguments = |limit| {
+            #[derive(clap::Parser)]
+            struct Line {
+                #[command(flatten)]
+                close: CloseArguments,
+            }
+            let limit = format!("--limit={limit}");
+            <Line as clap::Parser>::parse_from(["close", "--all", &limit]).close
+        };
+        let dry = Closed { matched: 7, ..Closed::default() };
+        assert_eq!(confirmed_limit(&arguments(5), &dry), 5);
+        assert_eq!(confirmed_limit(&arguments(1000), &dry), 7);
+    }
+
+    #[test]
+    fn a_long_user_is_cut() {
+        assert_eq!(cut("x".repeat(32)), "x".repeat(32));
+        assert_eq!(cut("x".repeat(33)), "x".repeat(31) + "…");
     }
 
     #[test]

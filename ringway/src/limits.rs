@@ -129,6 +129,8 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const ADMIN_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A shard must answer an operator within this time, or is named as one that did not.
 pub const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Wrong keys are warned of no more often than this; the count goes on.
+pub const ADMIN_WRONG_KEY_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Rows of one answer, unless the question says how many …
 pub const ADMIN_ROWS_DEFAULT: u64 = 100;
 /// … and at most.

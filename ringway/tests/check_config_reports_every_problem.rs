@@ -147,6 +147,32 @@ fn secrets_that_anybody_may_know_are_remarked() {
 }
 
 #[test]
+fn keys_of_operators_that_anybody_may_know_are_refused() {
+    let folder = common::Folder::new();
+    let check = |more: &str| {
+        let file = folder.file("admin.toml", &format!("[client]\ninsecure = true\n{more}\n"));
+        let output = ringway(&["check-config", "-c", file.to_str().unwrap()]);
+        (output.status.code(), errors(&output))
+    };
+    for (key, sentence) in [
+        ("replace me: openssl rand -hex 32", "is the example of the manual"),
+        ("twenty-one bytes long", "is shorter than 22 bytes"),
+    ] {
+        let (code, text) = check(&format!("[admin]\nkey = \"{key}\""));
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(&format!("admin.key: {sentence}")), "{text}");
+        assert!(text.contains("give what `openssl rand -hex 32` prints"), "{text}");
+        assert!(!text.contains(key), "{text}");
+    }
+    let key = "[admin]\nkey = \"twenty-two bytes enough\"\n[metrics]\naddress =";
+    let (code, text) = check(&format!("{key} \"127.0.0.1:9000\""));
+    assert_eq!((code, text.contains("admin.key")), (Some(0), false), "{text}");
+    let (code, text) = check(&format!("{key} \"0.0.0.0:9000\""));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("admin.key: crosses the network in plain text"), "{text}");
+}
+
+#[test]
 fn levels_of_memory_have_an_order() {
     let folder = common::Folder::new();
     let check = |memory: &str| {

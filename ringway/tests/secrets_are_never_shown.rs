@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+
 use ringway::settings::{Settings, Sources};
 
 const SECRET: &str = "hunter2-do-not-show";
@@ -78,4 +81,42 @@ fn files_hold_secrets_and_are_not_shown_either() {
     };
     let refusal = Settings::load(&missing).unwrap_err().to_string();
     assert!(refusal.contains("/nonexistent/key cannot be opened"), "{refusal}");
+}
+
+/// What a server without a configuration prints until it is told to end.
+fn printed_in_development(variables: &[(&str, &str)]) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["serve", "--port", "0"])
+        .env_clear()
+        .env("RINGWAY_METRICS_ADDRESS", "127.0.0.1:0")
+        .envs(variables.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut printed = String::new();
+    while !printed.contains("API key") {
+        assert!(stdout.read_line(&mut printed).unwrap() > 0, "it ended: {printed}");
+    }
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    stdout.read_to_string(&mut printed).unwrap();
+    child.wait().unwrap();
+    printed
+}
+
+#[test]
+fn keys_that_somebody_gave_are_not_printed() {
+    let folder = common::Folder::new();
+    let file = folder.file("admin.key", &format!("{SECRET}-of-operators\n"));
+    let printed = printed_in_development(&[]);
+    assert!(printed.contains("RINGWAY_ADMIN_KEY="), "made up: {printed}");
+    let given = format!("{SECRET}-of-operators");
+    for variable in
+        [("RINGWAY_ADMIN_KEY", given.as_str()), ("RINGWAY_ADMIN_KEY_FILE", file.to_str().unwrap())]
+    {
+        let printed = printed_in_development(&[variable]);
+        assert!(!printed.contains("hunter2") && !printed.contains("ADMIN_KEY"), "{printed}");
+    }
 }

@@ -36,9 +36,9 @@ use crate::limits;
 pub struct ConnectionFilter {
     /// Only this one.
     pub connection: Option<ConnectionId>,
-    /// Of this user; empty: without one.
+    /// With a session of this user; empty: of none.
     pub user: Option<Box<str>>,
-    /// With this public name.
+    /// With a session of this public name.
     pub client: Option<ClientId>,
     /// From these addresses; empty: from any.
     pub addresses: Prefixes,
@@ -95,7 +95,7 @@ pub enum Purpose {
         /// With the names of their channels?
         shows_channels: bool,
     },
-    /// They are closed.
+    /// They are closed. Who speaks HTTP is meant only if the filter names phases.
     Close {
         /// The code of the close frame.
         code: u16,
@@ -233,8 +233,10 @@ impl ConnectionFilter {
     /// listens to it.
     fn means(&self, connection: &Connection, channel: Option<u32>, now: Now) -> bool {
         let session = connection.session.as_deref();
-        let is_user = |user: &str| session.is_some_and(|session| *session.user == *user);
-        let is_client = |client| session.is_some_and(|session| session.client == client);
+        // Until `connect` is answered, a session has neither.
+        let named = session.filter(|_| connection.phase == Phase::Connected);
+        let is_user = |user: &str| named.is_some_and(|session| *session.user == *user);
+        let is_client = |client| named.is_some_and(|session| session.client == client);
         let is_near =
             || connection.peer.as_ref().is_some_and(|peer| self.addresses.contains(peer.ip()));
         let listens = || {
@@ -343,6 +345,10 @@ impl GatewayShard {
                 if !connection.phase.listens() {
                     return units;
                 }
+                // A request that is being answered, or a page that comes back at once.
+                if filter.phases.is_empty() && connection.phase.speaks_http() {
+                    return units;
+                }
                 asked.listed.matched += 1;
                 if asked.listed.closed >= *limit as u64 {
                     return units;
@@ -353,7 +359,7 @@ impl GatewayShard {
                 };
                 asked.listed.closed += 1;
                 self.close_with(id, counted, Some(*code), reason, now);
-                units + limits::LISTED_CLOSE_UNITS
+                units + limits::LISTED_CLOSE_UNITS + subscriptions as u32
             }
         }
     }

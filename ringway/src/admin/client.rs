@@ -255,13 +255,34 @@ fn reachable(address: &str) -> String {
     address.to_string()
 }
 
-/// A text that clients chose, for a terminal: without signs that it would obey, or that change the
-/// direction of what follows.
+/// An answer as JSON with a line's end. For a terminal, whatever is not ASCII is escaped: clients
+/// chose some of it.
+pub fn json_for(value: &impl Serialize, is_terminal: bool) -> String {
+    let text = serde_json::to_string_pretty(value).expect("answers are plain data") + "\n";
+    if !is_terminal {
+        return text;
+    }
+    let mut safe = String::with_capacity(text.len());
+    for sign in text.chars() {
+        // Signs like these are in strings alone; the rest of control is escaped already.
+        if sign.is_ascii() && sign != '\u{7f}' {
+            safe.push(sign);
+        } else {
+            for unit in sign.encode_utf16(&mut [0; 2]) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    safe
+}
+
+/// A text that clients chose, for a terminal: without signs that it would obey, that change the
+/// direction of what follows, or that nobody sees.
 pub fn shown(text: &str) -> String {
     let is_unsafe = |sign: char| {
         sign.is_control()
-            || matches!(sign, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}')
+            || matches!(sign, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     let mut safe = String::with_capacity(text.len());
     for sign in text.chars() {
@@ -293,5 +314,15 @@ mod tests {
     #[test]
     fn what_clients_chose_does_not_command_a_terminal() {
         assert_eq!(shown("Jürgen \u{1b}[2Jx\u{202e}y"), "Jürgen \\u{1b}[2Jx\\u{202e}y");
+        for sign in
+            "\u{7f}\u{80}\u{9f}\u{61c}\u{200b}\u{200d}\u{2028}\u{2029}\u{2060}\u{feff}".chars()
+        {
+            assert_eq!(shown(&sign.to_string()), sign.escape_unicode().to_string());
+        }
+        let user = "Jürgen \u{1f600}\u{7f}\u{202e}\u{1b}";
+        let text = json_for(&user, true);
+        assert_eq!(text, "\"J\\u00fcrgen \\ud83d\\ude00\\u007f\\u202e\\u001b\"\n");
+        assert_eq!(serde_json::from_str::<String>(&text).expect("JSON"), user);
+        assert!(json_for(&user, false).contains("Jürgen"));
     }
 }

@@ -11,7 +11,9 @@ pub mod model;
 mod questions;
 mod snapshot;
 
-use std::sync::{Arc, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -22,7 +24,7 @@ use axum::routing::any;
 use router::api::ApiAccess;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits;
 use crate::node::backend::LocalBackend;
@@ -46,6 +48,32 @@ struct Admin {
     own: Own,
     access: AdminAccess,
     calls: Arc<Semaphore>,
+    wrong_keys: Arc<WrongKeys>,
+}
+
+/// How often somebody came with a wrong key, or without one.
+#[derive(Debug)]
+struct WrongKeys {
+    since_start: AtomicU64,
+    warn_after: Mutex<Option<Instant>>,
+}
+
+impl WrongKeys {
+    /// One more: warns, unless that was done a moment ago.
+    fn count(&self, now: Instant) -> bool {
+        let since_start = self.since_start.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut warn_after = self.warn_after.lock().expect("no holder panics");
+        let is_due = warn_after.is_none_or(|after| now >= after);
+        if is_due {
+            *warn_after = Some(now + limits::ADMIN_WRONG_KEY_LOG_INTERVAL);
+            tracing::warn!(
+                since_start,
+                "the admin API was called with a wrong key; if this goes on, see who reaches \
+                 metrics.address"
+            );
+        }
+        is_due
+    }
 }
 
 /// Why a call has no answer: the status, and a sentence for the operator.
@@ -58,6 +86,10 @@ pub(crate) struct Refusal {
 impl Refusal {
     fn bad(sentence: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, sentence: sentence.into() }
+    }
+
+    fn broken(sentence: impl Into<String>) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, sentence: sentence.into() }
     }
 
     fn busy() -> Self {
@@ -75,7 +107,9 @@ impl IntoResponse for Refusal {
 /// The routes of the admin API.
 pub fn routes(backend: &LocalBackend, own: Own, access: AdminAccess) -> Router {
     let calls = Arc::new(Semaphore::new(limits::ADMIN_CALLS_MAX));
-    let admin = Admin { backend: backend.clone(), own, access, calls };
+    let wrong_keys = WrongKeys { since_start: AtomicU64::new(0), warn_after: Mutex::new(None) };
+    let wrong_keys = Arc::new(wrong_keys);
+    let admin = Admin { backend: backend.clone(), own, access, calls, wrong_keys };
     Router::new().route("/admin/{method}", any(call)).with_state(admin)
 }
 
@@ -92,14 +126,14 @@ async fn call(
         let refusal = Refusal { status: StatusCode::METHOD_NOT_ALLOWED, sentence };
         return ([(header::ALLOW, "POST")], refusal).into_response();
     }
-    let Ok(_served) = admin.calls.try_acquire() else {
+    let Ok(served) = admin.calls.clone().try_acquire_owned() else {
         return Refusal::busy().into_response();
     };
     let body = match body_of(request.into_body()).await {
         Ok(body) => body,
         Err(refusal) => return refusal.into_response(),
     };
-    admin.answer(&method, &body).await.unwrap_or_else(Refusal::into_response)
+    admin.answer(&method, &body, served).await.unwrap_or_else(Refusal::into_response)
 }
 
 async fn body_of(body: Body) -> Result<Bytes, Refusal> {
@@ -128,10 +162,17 @@ impl Admin {
         if access.allows(header) {
             return Ok(());
         }
+        self.wrong_keys.count(Instant::now());
         Err(Refusal { status: StatusCode::UNAUTHORIZED, sentence: KEY_NEEDED.to_owned() })
     }
 
-    async fn answer(&self, method: &str, body: &[u8]) -> Result<Response, Refusal> {
+    /// `served` is held until the answer is there.
+    async fn answer(
+        &self,
+        method: &str,
+        body: &[u8],
+        served: OwnedSemaphorePermit,
+    ) -> Result<Response, Refusal> {
         match method {
             "node" => {
                 let model::NodeQuestion {} = parse(body)?;
@@ -140,7 +181,7 @@ impl Admin {
             "connections" => json(&self.connections(parse(body)?).await?),
             "connection" => json(&self.connection(&parse(body)?).await?),
             "slowest" => json(&self.slowest(parse(body)?).await?),
-            "close" => json(&self.close(parse(body)?).await?),
+            "close" => json(&self.close(parse(body)?, served).await?),
             "channels" => json(&self.channels(&parse(body)?).await?),
             _ => {
                 let sentence = format!("there is no such method; there are {}", METHODS.join(", "));
@@ -156,8 +197,14 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Refusal::bad("the body is not what it takes: an object"));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Refusal::bad(format!("the body is not what it takes: {error}")))
+    let wrong =
+        |error: serde_json::Error| Refusal::bad(format!("the body is not what it takes: {error}"));
+    let value: serde_json::Value = serde_json::from_slice(body).map_err(wrong)?;
+    if value.get("filter").is_some_and(|filter| !filter.is_object()) {
+        return Err(Refusal::bad("the body is not what it takes: `filter` is an object"));
+    }
+    // From the text: what stands twice is refused there.
+    serde_json::from_slice(body).map_err(wrong)
 }
 
 fn json(answer: &impl Serialize) -> Result<Response, Refusal> {
@@ -167,4 +214,20 @@ fn json(answer: &impl Serialize) -> Result<Response, Refusal> {
     })?;
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, text).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_keys_are_counted_and_warned_of_now_and_then() {
+        let wrong_keys = WrongKeys { since_start: AtomicU64::new(0), warn_after: Mutex::new(None) };
+        let start = Instant::now();
+        assert!(wrong_keys.count(start), "the first");
+        assert!(!wrong_keys.count(start));
+        let later = start + limits::ADMIN_WRONG_KEY_LOG_INTERVAL;
+        assert!(wrong_keys.count(later) && !wrong_keys.count(later));
+        assert_eq!(wrong_keys.since_start.load(Ordering::Relaxed), 4);
+    }
 }

@@ -14,7 +14,7 @@ pub struct NodeQuestion {}
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
-    /// Of this user; empty: sessions without one.
+    /// Of a session of this user; empty: without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// With this client id, a UUID.
@@ -172,7 +172,8 @@ pub struct Closed {
     pub closed: u64,
     /// Was nothing done but counting?
     pub dry_run: bool,
-    /// Shards that did not answer in time, and may close theirs later.
+    /// Shards that did not answer in time, and may close theirs later, and those that were too busy
+    /// to be asked.
     pub silent_shards: Vec<u64>,
 }
 

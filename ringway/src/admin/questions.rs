@@ -12,6 +12,7 @@ use protocol::limits::{CONTROL_PAYLOAD_BYTES_MAX, USER_BYTES_MAX};
 use protocol::link::ClientId;
 use protocol::proxies::{PrefixFault, Prefixes};
 use router::engine::TrafficOrder;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::model::{
     Channel, Channels, ChannelsQuestion, CloseQuestion, Closed, Connection, ConnectionQuestion,
@@ -19,6 +20,7 @@ use super::model::{
 };
 use super::{Admin, Refusal, asking};
 use crate::limits::{ADMIN_CLOSES_DEFAULT, ADMIN_CLOSES_MAX, ADMIN_ROWS_DEFAULT, ADMIN_ROWS_MAX};
+use crate::node::ShardHandle;
 
 /// Code of a close, unless the question names another one (force disconnect).
 const CLOSE_CODE: u16 = 3503;
@@ -84,6 +86,8 @@ impl Admin {
         all.sort_by_key(|(rank, _)| *rank);
         has_more |= all.len() > limit;
         all.truncate(limit);
+        // Whoever goes on behind this page would never see what a silent shard has before it.
+        has_more &= answer.silent_shards.is_empty();
         let last = all.last().map(|(rank, _)| format!("{:x}.{:x}", rank.key, rank.id));
         answer.next = last.filter(|_| has_more);
         answer.connections =
@@ -91,48 +95,36 @@ impl Admin {
         Ok(answer)
     }
 
-    pub(super) async fn close(&self, question: CloseQuestion) -> Result<Closed, Refusal> {
-        let is_everybody = question.filter == Filter::default();
-        if is_everybody != question.all {
-            return Err(Refusal::bad(
-                "give a filter of those that are to be closed, or `all` to close every connection, \
-                 and not both",
-            ));
-        }
-        let filter = filter(&question.filter)?;
-        let code = question.code.unwrap_or(CLOSE_CODE);
-        if !(3000..5000).contains(&code) {
-            return Err(Refusal::bad("`code` is from 3000 to 4999"));
-        }
-        let reason = question.reason.as_deref().unwrap_or(CLOSE_REASON);
-        if reason.len() > CLOSE_REASON_BYTES_MAX {
-            let sentence = format!("`reason` has at most {CLOSE_REASON_BYTES_MAX} bytes");
-            return Err(Refusal::bad(sentence));
-        }
-        let limit = limit(question.limit, ADMIN_CLOSES_DEFAULT, ADMIN_CLOSES_MAX)?;
-        let mut answer = Closed { dry_run: question.dry_run, ..Closed::default() };
-        let mut left = if question.dry_run { 0 } else { limit };
-        // One behind the other, so that all of them together close no more than the limit.
-        for (number, shard) in self.backend.shards().iter().enumerate() {
-            let purpose = Purpose::Close { code, reason: Arc::from(reason), limit: left };
-            let listing = Listing { filter: filter.clone(), purpose };
-            let told = asking::list(std::slice::from_ref(shard), &listing).await?;
-            let Some((_, listed)) = told.answers.first() else {
-                answer.silent_shards.push(number as u64);
-                // It may close as many when it comes to it.
-                left = 0;
-                continue;
-            };
-            answer.matched += listed.matched;
-            answer.closed += listed.closed;
-            left = left.saturating_sub(usize::try_from(listed.closed).unwrap_or(usize::MAX));
-        }
-        if !question.dry_run {
-            let (closed, matched) = (answer.closed, answer.matched);
-            let filter = serde_json::to_string(&question.filter).unwrap_or_default();
-            tracing::info!(closed, matched, code, filter, "closed by the admin API");
-        }
-        Ok(answer)
+    /// Closes who is meant, also if the caller goes away meanwhile; `served` is held until then.
+    pub(super) async fn close(
+        &self,
+        question: CloseQuestion,
+        served: OwnedSemaphorePermit,
+    ) -> Result<Closed, Refusal> {
+        let closing = closing(&question)?;
+        let filter = serde_json::to_string(&question.filter).unwrap_or_default();
+        let (code, limit, dry_run) = (closing.code, closing.limit, closing.dry_run);
+        let backend = self.backend.clone();
+        let done = tokio::spawn(async move {
+            let _served = served;
+            if !dry_run {
+                tracing::info!(code, limit, filter, "the admin API was asked to close");
+            }
+            let answer = closing.close(backend.shards()).await;
+            if !dry_run {
+                let Closed { matched, closed, silent_shards, .. } = &answer;
+                tracing::info!(
+                    closed,
+                    matched,
+                    code,
+                    filter,
+                    ?silent_shards,
+                    "closed by the admin API"
+                );
+            }
+            answer
+        });
+        done.await.map_err(|_| Refusal::broken("the close failed; see the log of the server"))
     }
 
     pub(super) async fn channels(&self, question: &ChannelsQuestion) -> Result<Channels, Refusal> {
@@ -170,6 +162,79 @@ impl Admin {
         });
         Ok(Channels { channels: channels.collect(), silent_shards })
     }
+}
+
+/// A close that was found to be right.
+struct Closing {
+    filter: ConnectionFilter,
+    code: u16,
+    reason: Arc<str>,
+    limit: usize,
+    dry_run: bool,
+}
+
+impl Closing {
+    /// Closes on one shard behind the other, so that all of them together close no more than the
+    /// limit. Shards that are too busy to be asked are named like those that do not answer.
+    async fn close(self, shards: &[ShardHandle]) -> Closed {
+        let mut answer = Closed { dry_run: self.dry_run, ..Closed::default() };
+        let mut left = if self.dry_run { 0 } else { self.limit };
+        for (number, shard) in shards.iter().enumerate() {
+            let reason = self.reason.clone();
+            let purpose = Purpose::Close { code: self.code, reason, limit: left };
+            let listing = Listing { filter: self.filter.clone(), purpose };
+            let told = asking::list(std::slice::from_ref(shard), &listing).await;
+            let Ok(told) = told else {
+                // It refused, and closes nobody.
+                answer.silent_shards.push(number as u64);
+                continue;
+            };
+            let Some((_, listed)) = told.answers.first() else {
+                answer.silent_shards.push(number as u64);
+                // It may close as many when it comes to it.
+                left = 0;
+                continue;
+            };
+            answer.matched += listed.matched;
+            answer.closed += listed.closed;
+            left = left.saturating_sub(usize::try_from(listed.closed).unwrap_or(usize::MAX));
+        }
+        answer
+    }
+}
+
+fn closing(question: &CloseQuestion) -> Result<Closing, Refusal> {
+    let is_everybody = question.filter == Filter::default();
+    if is_everybody != question.all {
+        return Err(Refusal::bad(
+            "give a filter of those that are to be closed, or `all` to close every connection, and \
+             not both",
+        ));
+    }
+    let least = &question.filter;
+    for (name, least) in [
+        ("min_outbox_bytes", least.min_outbox_bytes),
+        ("min_memory_bytes", least.min_memory_bytes),
+        ("min_stalled_ms", least.min_stalled_ms),
+    ] {
+        if least == Some(0) {
+            return Err(Refusal::bad(format!(
+                "`filter.{name}` of 0 restricts nothing; give 1 at least, or leave it out"
+            )));
+        }
+    }
+    let filter = filter(&question.filter)?;
+    let code = question.code.unwrap_or(CLOSE_CODE);
+    if !(3000..5000).contains(&code) {
+        return Err(Refusal::bad("`code` is from 3000 to 4999"));
+    }
+    let reason = question.reason.as_deref().unwrap_or(CLOSE_REASON);
+    if reason.len() > CLOSE_REASON_BYTES_MAX {
+        let sentence = format!("`reason` has at most {CLOSE_REASON_BYTES_MAX} bytes");
+        return Err(Refusal::bad(sentence));
+    }
+    let limit = limit(question.limit, ADMIN_CLOSES_DEFAULT, ADMIN_CLOSES_MAX)?;
+    Ok(Closing { filter, code, reason: Arc::from(reason), limit, dry_run: question.dry_run })
 }
 
 /// Which part of a listing is asked for.
@@ -305,6 +370,10 @@ fn connection(row: ConnectionRow, shows_channels: bool) -> Connection {
 
 #[cfg(test)]
 mod tests {
+    use gateway::driver::Control;
+    use gateway::engine::Listed;
+    use shard::lanes::{Bell, Inbox};
+
     use super::*;
 
     #[test]
@@ -323,6 +392,36 @@ mod tests {
         for text in ["", ".", "ff", "ff.", "x.1", "10000000000000000.0"] {
             assert!(rank(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_busy_shard_does_not_hide_what_others_closed() {
+        let bell = Bell::new().expect("an eventfd");
+        let shard =
+            |_| ShardHandle { gateway: Inbox::new(bell.clone()), router: Inbox::new(bell.clone()) };
+        let shards: Vec<ShardHandle> = (0..3).map(shard).collect();
+        let question = CloseQuestion { all: true, limit: Some(10), ..CloseQuestion::default() };
+        let closing = closing(&question).expect("it is right");
+        let answering = async {
+            let mut limits = Vec::new();
+            for (shard, closed) in shards.iter().zip([Some(4), None, Some(6)]) {
+                let (listing, answer) = loop {
+                    match shard.gateway.receive() {
+                        Some(Control::List(listing, answer)) => break (listing, answer),
+                        _ => tokio::task::yield_now().await,
+                    }
+                };
+                let Purpose::Close { limit, .. } = listing.purpose else { panic!("a close") };
+                limits.push(limit);
+                answer(closed.map(|closed| Listed { matched: 7, closed, ..Listed::default() }));
+            }
+            limits
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let both = async { tokio::join!(closing.close(&shards), answering) };
+        let (answer, limits) = runtime.expect("a runtime").block_on(both);
+        assert_eq!((answer.matched, answer.closed, answer.silent_shards), (14, 10, vec![1]));
+        assert_eq!(limits, [10, 6, 6], "a shard that refuses closes nobody");
     }
 
     #[test]

@@ -67,7 +67,9 @@ fn development(settings: &Settings, address: SocketAddr, operators: Option<Socke
     if let Some(key) = settings.api.keys.first() {
         println!("  API key  {}", key.expose());
     }
-    if let Some((key, operators)) = settings.admin_key.as_ref().zip(operators) {
+    // A key that somebody gave stays where it was given.
+    let made_up = settings.admin_key.as_ref().filter(|_| settings.is_admin_key_made_up);
+    if let Some((key, operators)) = made_up.zip(operators) {
         println!("  admin    RINGWAY_ADMIN_KEY={} ringway top --address {operators}", key.expose());
     }
 }

@@ -17,6 +17,7 @@ use protocol::proxies::Prefixes;
 
 use crate::memory::MemorySettings;
 use crate::settings::options::{address as address_of, socket_address};
+use crate::settings::problem::Place;
 use crate::settings::reading::Reading;
 use crate::settings::values::{Table, Values};
 use crate::settings::{
@@ -56,6 +57,7 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
             keys: api_key.into_iter().collect(),
             insecure: global.flag("http_api.insecure"),
         },
+        is_admin_key_made_up: is_made_up(global, "admin.key"),
         admin_key,
         health: global.flag("health.enabled"),
         shards: Some(shards).filter(|shards| *shards > 0),
@@ -70,6 +72,13 @@ pub(crate) fn build(reading: &mut Reading, folder: &Path, development: bool) -> 
     let effective = difference::effective(values, &settings, &own_tokens);
     relations::check(reading, &settings, &own_tokens);
     Settings { effective, ..settings }
+}
+
+/// Did development mode make the secret up, and nobody give another one?
+fn is_made_up(global: &Table, path: &str) -> bool {
+    global.is_given(path)
+        && global.place(path) == Place::Default
+        && global.text_if_any(&format!("{path}_file")).is_none()
 }
 
 fn persistence(global: &Table, folder: &Path) -> Option<PersistenceSettings> {

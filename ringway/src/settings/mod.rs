@@ -77,6 +77,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// Key of the admin API (`admin.key`); `None`: it is not served.
     pub admin_key: Option<Secret>,
+    /// Was that key made up for this start, so that nobody knows it yet?
+    pub is_admin_key_made_up: bool,
     /// Serve `/health` on the client port as well (`health.enabled`).
     pub health: bool,
     /// Shards (`shards`); `None`: one per core that this process may use.

@@ -145,9 +145,21 @@ fn check_admin_key(reading: &mut Reading, settings: &Settings) {
     let Some(key) = &settings.admin_key else { return };
     let is_inline = reading.values.global.is_given("admin.key");
     let path = if is_inline { "admin.key" } else { "admin.key_file" };
-    if key.expose().len() < API_KEY_BYTES_STRONG {
-        let sentence = format!("is shorter than {API_KEY_BYTES_STRONG} bytes and can be guessed");
-        remark(reading, path, &sentence);
+    if key.expose().starts_with(PLACEHOLDER) {
+        let sentence = "is the example of the manual, which everybody knows; give what `openssl \
+                        rand -hex 32` prints";
+        blame(reading, &[path], sentence);
+    } else if key.expose().len() < API_KEY_BYTES_STRONG {
+        let sentence = format!(
+            "is shorter than {API_KEY_BYTES_STRONG} bytes and can be guessed; give what `openssl \
+             rand -hex 32` prints"
+        );
+        blame(reading, &[path], &sentence);
+    }
+    if settings.metrics.is_some_and(|metrics| !metrics.ip().is_loopback()) {
+        let sentence = "crosses the network in plain text, as answers do, because metrics.address \
+                        is not loopback; set that to 127.0.0.1:9000 and come by an ssh tunnel";
+        remark(reading, path, sentence);
     }
     if settings.api.keys.contains(key) {
         let sentence = "is http_api.key as well, so that every backend may close every connection; \
@@ -159,7 +171,7 @@ fn check_admin_key(reading: &mut Reading, settings: &Settings) {
     }
 }
 
-/// How the secrets of the README's example begin.
+/// How the secrets of examples begin.
 const PLACEHOLDER: &str = "replace me";
 /// Keys of the API that are shorter can be guessed; this is 128 bits of base64.
 const API_KEY_BYTES_STRONG: usize = 22;

@@ -47,7 +47,7 @@ impl Section {
     }
 }
 
-/// Lines above the body.
+/// Lines above the body, without the one about shards that did not answer.
 const HEAD_LINES: u16 = 5;
 
 /// What is drawn of a view.
@@ -65,7 +65,7 @@ impl Frame<'_> {
     /// The whole screen, with the keys or a sentence at its foot.
     pub(crate) fn draw(&self, area: Rect, buffer: &mut Buffer, foot: &str) {
         let parts = Layout::vertical([
-            Constraint::Length(HEAD_LINES),
+            Constraint::Length(self.head_lines()),
             Constraint::Length(1),
             Constraint::Fill(1),
             Constraint::Length(1),
@@ -85,7 +85,7 @@ impl Frame<'_> {
             let order = section.orders()[0];
             Frame { view, address, section, order, scroll: 0 }
         };
-        let mut head = Buffer::empty(Rect::new(0, 0, width, HEAD_LINES));
+        let mut head = Buffer::empty(Rect::new(0, 0, width, frame(Section::Shards).head_lines()));
         frame(Section::Shards).head(head.area, &mut head);
         text.push_str(&text_of(&head));
         for section in Section::ALL {
@@ -96,6 +96,25 @@ impl Frame<'_> {
             text.push_str(&format!("\n{}\n{}", frame(section).caption(), text_of(&body)));
         }
         text
+    }
+
+    fn head_lines(&self) -> u16 {
+        HEAD_LINES + u16::from(!self.view.is_complete())
+    }
+
+    /// How many rows the body has, without its titles.
+    pub(crate) fn rows_count(&self) -> usize {
+        self.table().1.len()
+    }
+
+    /// Who is missing everywhere below.
+    fn silent(&self) -> Option<Line<'static>> {
+        let shards = self.view.all_silent();
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        let list = shards.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let line =
+            || Line::styled(format!("NO ANSWER from shards, which are missing: {list}"), bold);
+        (!shards.is_empty()).then(line)
     }
 
     fn head(&self, area: Rect, buffer: &mut Buffer) {
@@ -116,14 +135,10 @@ impl Frame<'_> {
             Some(latency) => format!("   journal {}", percentiles(latency)),
             None => String::new(),
         };
-        let silent = match self.view.silent_shards.as_slice() {
-            [] => String::new(),
-            silent => format!("   NO ANSWER from shards {silent:?}"),
-        };
         let lines = [
             Line::styled(
                 format!(
-                    "Ringway {}  {name} at {}  {}  up {}{silent}",
+                    "Ringway {}  {name} at {}  {}  up {}",
                     shown(&self.view.version),
                     self.address,
                     shown(&self.view.driver),
@@ -153,7 +168,8 @@ impl Frame<'_> {
                 self.view.interval_ms as f64 / 1000.0,
             )),
         ];
-        Paragraph::new(lines.to_vec()).render(area, buffer);
+        let lines: Vec<_> = lines.into_iter().chain(self.silent()).collect();
+        Paragraph::new(lines).render(area, buffer);
     }
 
     fn tabs(&self, area: Rect, buffer: &mut Buffer) {
@@ -217,15 +233,17 @@ impl Frame<'_> {
             "outbox" => rows.sort_by_key(|row| core::cmp::Reverse(row.outbox_bytes)),
             _ => rows.sort_by_key(|row| row.shard),
         }
-        let cells = rows.into_iter().chain([&self.view.all]).map(|row| {
+        // Scrolling reaches whatever is below; what everybody wants to see is on top.
+        let cells = [&self.view.all].into_iter().chain(rows).map(|row| {
+            let rate = |text: String| if row.has_rates { text } else { "-".to_owned() };
             vec![
                 row.shard.map_or("all".to_owned(), |shard| shard.to_string()),
                 row.connections.to_string(),
                 row.hot.to_string(),
-                count(row.messages),
-                count(row.deliveries),
-                bytes(row.bytes_out),
-                format!("{:.0}%", row.busy_percent),
+                rate(count(row.messages)),
+                rate(count(row.deliveries)),
+                rate(bytes(row.bytes_out)),
+                rate(format!("{:.0}%", row.busy_percent)),
                 bound(row.turn.count, row.turn.p50_us),
                 bound(row.turn.count, row.turn.p99_us),
                 (row.inbox + row.lanes).to_string(),
@@ -251,9 +269,9 @@ impl Frame<'_> {
                 (held / connections).to_string(),
             ]
         };
-        let mut cells: Vec<_> = kinds.into_iter().map(|(kind, held)| row(kind, *held)).collect();
-        cells.push(row("all of it", sum));
-        (columns, cells)
+        let all = [row("all of it", sum)];
+        let cells = all.into_iter().chain(kinds.into_iter().map(|(kind, held)| row(kind, *held)));
+        (columns, cells.collect())
     }
 
     fn slowest(&self) -> (Vec<Column>, Vec<Vec<String>>) {
@@ -440,6 +458,18 @@ mod tests {
     }
 
     #[test]
+    fn shards_that_are_silent_have_a_line_of_their_own() {
+        let mut view = recorded();
+        view.name = "a very long name of a node".repeat(5);
+        (view.silent_shards, view.slowest.silent_shards) = (vec![3], vec![1, 3]);
+        let lines = screen(&view, Section::Shards, 0, (80, 24));
+        assert_eq!(lines[5], "NO ANSWER from shards, which are missing: 1, 3");
+        assert!(lines[6].starts_with("[1 shards]"), "{}", lines[6]);
+        let text = Frame::text(&view, "127.0.0.1:9000", 80);
+        assert!(text.contains("\nNO ANSWER from shards, which are missing: 1, 3\n"), "{text}");
+    }
+
+    #[test]
     fn shards_stand_in_the_order_that_is_chosen_and_add_up() {
         let view = recorded();
         let number = |lines: &[String], start: &str, column: usize| -> u64 {
@@ -452,7 +482,8 @@ mod tests {
         // The second has more.
         assert!(connections[0] < connections[1], "{connections:?}");
         let lines = screen(&view, Section::Shards, 1, (80, 24));
-        assert_eq!((words(&lines[7..8], "1")[0], words(&lines[8..9], "0")[0]), ("1", "0"));
+        assert_eq!(words(&lines[7..8], "all")[0], "all");
+        assert_eq!((words(&lines[8..9], "1")[0], words(&lines[9..10], "0")[0]), ("1", "0"));
         let titles = words(&lines, "shard");
         assert_eq!(titles.last(), Some(&"outbox"), "the last column is whole: {titles:?}");
     }
@@ -494,11 +525,15 @@ mod tests {
         let mut view = recorded();
         view.channels.channels[0].channel = "a\u{1b}[2J\nb".repeat(50);
         view.slowest.connections[0].user = "\u{202e}x".repeat(50);
-        for (section, line) in [(Section::Channels, 7), (Section::Slowest, 7)] {
+        for (section, line, written) in [
+            (Section::Channels, 7, "a\\u{1b}[2J\\u{a}ba\\u{1b}"),
+            (Section::Slowest, 7, "\\u{202e}x"),
+        ] {
             let lines = screen(&view, section, 0, (80, 24));
             assert_eq!(lines.len(), 24);
             assert!(lines[line].chars().all(|sign| !sign.is_control() && sign != '\u{202e}'));
             assert!(lines[line].chars().count() <= 80);
+            assert!(lines[line].contains(written), "{}", lines[line]);
         }
     }
 

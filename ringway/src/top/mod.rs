@@ -10,6 +10,8 @@ mod draw;
 mod view;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -20,8 +22,9 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::Widget as _;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::client::{Asker, Fault, Reach};
+use crate::admin::client::{Asker, Fault, Reach, json_for};
 use crate::admin::model::{
     Channels, ChannelsQuestion, Connections, Node, NodeQuestion, SlowestQuestion,
 };
@@ -54,12 +57,12 @@ const COLUMNS_OF_TEXT: u16 = 80;
 /// How soon a view that has come is shown.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Does what the operator typed.
+/// Does what the operator typed. False if shards did not answer when everything was printed once.
 ///
 /// # Errors
 ///
 /// Why it could not be done.
-pub(crate) fn run(arguments: &TopArguments) -> Result<(), Fault> {
+pub(crate) fn run(arguments: &TopArguments) -> Result<bool, Fault> {
     let asker = Asker::new(&arguments.reach)?;
     let interval = Duration::from_secs(arguments.interval);
     if arguments.once || arguments.json {
@@ -79,27 +82,56 @@ pub(crate) fn run(arguments: &TopArguments) -> Result<(), Fault> {
         .name("asking".to_owned())
         .spawn(move || keep_asking(&asker, first, &asked, &tell))
         .map_err(|error| Fault::Usage(format!("error: no thread can be started: {error}")))?;
-    let mut terminal = ratatui::try_init()
-        .map_err(|error| Fault::Usage(format!("error: the terminal cannot be used: {error}")))?;
-    let mut screen = Screen::new(address, interval, wanted);
-    let shown = screen.show(&mut terminal, &told);
-    ratatui::restore();
-    shown.map_err(|error| Fault::Usage(format!("error: the terminal cannot be used: {error}")))
+    let is_told_to_end = told_to_end()
+        .map_err(|error| Fault::Usage(format!("error: signals cannot be received: {error}")))?;
+    let shown = ratatui::try_init().and_then(|mut terminal| {
+        Screen::new(address, interval, wanted).show(&mut terminal, &told, &is_told_to_end)
+    });
+    // Also if it could only be taken in part. A terminal that is gone needs nothing.
+    let _ = ratatui::try_restore();
+    shown.map_err(|error| Fault::Usage(format!("error: the terminal cannot be used: {error}")))?;
+    Ok(true)
 }
 
-fn once(asker: &Asker, interval: Duration, is_json: bool) -> Result<(), Fault> {
+/// Becomes true on SIGTERM, SIGINT or SIGHUP, which end nothing by themselves any more: the
+/// terminal has to be restored.
+fn told_to_end() -> std::io::Result<Arc<AtomicBool>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listened = {
+        let _entered = runtime.enter();
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        kinds.map(signal)
+    };
+    let [terminate, interrupt, hang_up] = listened;
+    let (mut terminate, mut interrupt, mut hang_up) = (terminate?, interrupt?, hang_up?);
+    let is_told = Arc::new(AtomicBool::new(false));
+    let told = is_told.clone();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hang_up.recv() => {}
+            }
+        });
+        told.store(true, Ordering::Relaxed);
+    })?;
+    Ok(is_told)
+}
+
+fn once(asker: &Asker, interval: Duration, is_json: bool) -> Result<bool, Fault> {
     let before: Node = asker.ask("node", &NodeQuestion {})?;
     std::thread::sleep(interval);
     let look = Look { rows: ROWS_OF_TEXT, ..Look::default() };
     let (view, _) = look.take(asker, &before)?;
     let text = if is_json {
-        serde_json::to_string_pretty(&view).expect("a view is plain data") + "\n"
+        json_for(&view, std::io::stdout().is_terminal())
     } else {
         Frame::text(&view, &asker.address, COLUMNS_OF_TEXT)
     };
     // Who reads along may have gone.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
+    Ok(view.is_complete())
 }
 
 /// What is looked at.
@@ -187,11 +219,15 @@ impl Screen {
         &mut self,
         terminal: &mut DefaultTerminal,
         told: &Receiver<Result<View, Fault>>,
+        is_told_to_end: &AtomicBool,
     ) -> std::io::Result<()> {
-        loop {
+        while !is_told_to_end.load(Ordering::Relaxed) {
             terminal.draw(|frame| self.draw(frame.area(), frame.buffer_mut()))?;
             match told.recv_timeout(Duration::ZERO) {
-                Ok(Ok(view)) => (self.view, self.fault) = (Some(view), None),
+                Ok(Ok(view)) => {
+                    (self.view, self.fault) = (Some(view), None);
+                    self.scroll = self.scroll.min(self.scroll_max());
+                }
                 Ok(Err(fault)) => self.fault = Some(fault.to_string()),
                 Err(RecvTimeoutError::Timeout) => {
                     if event::poll(LOOK)? && !self.take(&event::read()?) {
@@ -204,6 +240,7 @@ impl Screen {
             }
             self.is_asking = false;
         }
+        Ok(())
     }
 
     fn ask_if_due(&mut self) {
@@ -245,11 +282,16 @@ impl Screen {
                 *order = (*order + 1) % self.section.orders().len();
                 self.ask_at = Instant::now();
             }
-            KeyCode::Down | KeyCode::Char('j') => self.scroll = (self.scroll + 1).min(SCROLL_MAX),
+            KeyCode::Down | KeyCode::Char('j') => {
+                self.scroll = (self.scroll + 1).min(self.scroll_max());
+            }
             KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
             KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
             KeyCode::Char('+') => self.interval = (self.interval * 2).min(INTERVAL_MAX),
-            KeyCode::Char('-') => self.interval = (self.interval / 2).max(INTERVAL_MIN),
+            KeyCode::Char('-') => {
+                self.interval = (self.interval / 2).max(INTERVAL_MIN);
+                self.ask_at = self.ask_at.min(Instant::now() + self.interval);
+            }
             _ => {}
         }
         true
@@ -265,9 +307,17 @@ impl Screen {
         let Some(view) = &self.view else {
             return Line::raw(foot).render(area, buffer);
         };
+        self.frame(view).draw(area, buffer, &foot);
+    }
+
+    fn frame<'a>(&'a self, view: &'a View) -> Frame<'a> {
         let (section, order) = (self.section, self.order_of(self.section));
-        let frame = Frame { view, address: &self.address, section, order, scroll: self.scroll };
-        frame.draw(area, buffer, &foot);
+        Frame { view, address: &self.address, section, order, scroll: self.scroll }
+    }
+
+    /// Furthest that rows are scrolled: to the last one.
+    fn scroll_max(&self) -> usize {
+        self.view.as_ref().map_or(0, |view| self.frame(view).rows_count().saturating_sub(1))
     }
 
     /// What is wrong, or else what keys do.
@@ -283,8 +333,6 @@ impl Screen {
     }
 }
 
-/// Furthest that rows are scrolled: all that are asked for.
-const SCROLL_MAX: usize = ROWS as usize;
 /// Shortest time between two looks.
 const INTERVAL_MIN: Duration = Duration::from_millis(500);
 /// Longest time between two looks.
@@ -330,6 +378,7 @@ mod tests {
         screen.ask_if_due();
         assert!(asked.try_recv().is_err(), "paused");
         assert!(screen.foot().ends_with("paused"));
+        screen.ask_at = Instant::now() + INTERVAL_MAX;
         for _ in 0..100 {
             press(&mut screen, KeyCode::Char('+'));
         }
@@ -338,6 +387,7 @@ mod tests {
             press(&mut screen, KeyCode::Char('-'));
         }
         assert_eq!(screen.interval, INTERVAL_MIN);
+        assert!(screen.ask_at <= Instant::now() + INTERVAL_MIN, "at once");
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert!(!screen.take(&Event::Key(interrupt)));
         assert!(!press(&mut screen, KeyCode::Char('q')));
@@ -348,10 +398,18 @@ mod tests {
         let (mut screen, _asked) = screen();
         press(&mut screen, KeyCode::Up);
         assert_eq!(screen.scroll, 0);
+        press(&mut screen, KeyCode::Down);
+        assert_eq!(screen.scroll, 0, "there is nothing");
+        let shards = (0..100).map(|shard| view::Row { shard: Some(shard), ..Default::default() });
+        screen.view = Some(View { shards: shards.collect(), ..View::default() });
         for _ in 0..200 {
             press(&mut screen, KeyCode::Down);
         }
-        assert_eq!(screen.scroll, SCROLL_MAX);
+        let area = Rect::new(0, 0, 80, 9);
+        let mut buffer = Buffer::empty(area);
+        screen.draw(area, &mut buffer);
+        let text = draw::text_of(&buffer);
+        assert!(text.lines().nth(7).is_some_and(|line| line.starts_with("99 ")), "{text}");
         press(&mut screen, KeyCode::Tab);
         assert_eq!(screen.scroll, 0, "another section begins at its top");
     }

@@ -33,6 +33,8 @@ pub(crate) struct Row {
     pub(crate) sessions: u64,
     /// Subscriptions now.
     pub(crate) subscriptions: u64,
+    /// Was the shard there in the snapshot before? If not, its rates are zero, and unknown.
+    pub(crate) has_rates: bool,
     /// Connections accepted per second.
     pub(crate) accepts: f64,
     /// Messages of clients per second.
@@ -106,8 +108,11 @@ impl View {
         channels: Channels,
     ) -> Self {
         let is_same = before.uid == now.uid && before.uptime_ms < now.uptime_ms;
-        let nothing = Node::default();
-        let before = if is_same { before } else { &nothing };
+        // Of a new one, every shard had counted nothing.
+        let begun =
+            || Node { shards: now.shards.iter().map(Shard::begun).collect(), ..Node::default() };
+        let begun = (!is_same).then(begun);
+        let before = begun.as_ref().unwrap_or(before);
         let interval_ms = (now.uptime_ms - before.uptime_ms).max(1);
         let seconds = interval_ms as f64 / 1000.0;
         let rows: Vec<Row> = now
@@ -115,11 +120,12 @@ impl View {
             .iter()
             .map(|shard| {
                 let earlier = before.shards.iter().find(|one| one.shard == shard.shard);
-                Row::between(earlier.unwrap_or(&Shard::default()), shard, seconds)
+                Row::between(earlier, shard, seconds)
             })
             .collect();
         let mut all = rows.iter().fold(Row::default(), Row::with);
-        all.busy_percent /= rows.len().max(1) as f64;
+        let with_rates = rows.iter().filter(|row| row.has_rates).count();
+        all.busy_percent /= with_rates.max(1) as f64;
         all.turn = difference(before, now, |shard| &shard.turns).latency();
         let per_second = |now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
             let rate = |name: &String, count: u64| {
@@ -152,6 +158,29 @@ impl View {
     }
 }
 
+impl View {
+    /// Shards that did not answer one of the questions.
+    pub(crate) fn all_silent(&self) -> Vec<u64> {
+        let of_lists = self.slowest.silent_shards.iter().chain(&self.channels.silent_shards);
+        let mut all: Vec<u64> = self.silent_shards.iter().chain(of_lists).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Did every shard answer every question?
+    pub(crate) fn is_complete(&self) -> bool {
+        self.all_silent().is_empty()
+    }
+}
+
+impl Shard {
+    /// The same shard when it began.
+    fn begun(&self) -> Self {
+        Self { shard: self.shard, ..Self::default() }
+    }
+}
+
 fn states(now: &Node) -> BTreeMap<String, u64> {
     let mut states = BTreeMap::new();
     for (state, count) in now.shards.iter().flat_map(|shard| &shard.connections_by_state) {
@@ -163,7 +192,10 @@ fn states(now: &Node) -> BTreeMap<String, u64> {
 }
 
 impl Row {
-    fn between(before: &Shard, now: &Shard, seconds: f64) -> Self {
+    fn between(before: Option<&Shard>, now: &Shard, seconds: f64) -> Self {
+        let has_rates = before.is_some();
+        // Since its start it has counted more than in this time.
+        let before = before.unwrap_or(now);
         let grown = |name: &str| {
             let count = |shard: &Shard| shard.counters.get(name).copied().unwrap_or(0);
             count(now).saturating_sub(count(before)) as f64 / seconds
@@ -175,6 +207,7 @@ impl Row {
             hot: gauge("connections_hot"),
             sessions: gauge("sessions"),
             subscriptions: gauge("subscriptions"),
+            has_rates,
             accepts: grown("connections_accepted"),
             messages: grown("messages_received"),
             publications: grown("publications"),
@@ -201,6 +234,7 @@ impl Row {
             hot: self.hot + other.hot,
             sessions: self.sessions + other.sessions,
             subscriptions: self.subscriptions + other.subscriptions,
+            has_rates: self.has_rates || other.has_rates,
             accepts: self.accepts + other.accepts,
             messages: self.messages + other.messages,
             publications: self.publications + other.publications,
@@ -222,7 +256,7 @@ fn difference(before: &Node, now: &Node, of: impl Fn(&Shard) -> &Histogram) -> H
     let mut all = Histogram::default();
     for shard in &now.shards {
         let earlier = before.shards.iter().find(|one| one.shard == shard.shard);
-        let added = since(earlier.map_or(&Histogram::default(), &of), of(shard));
+        let added = since(earlier.map_or_else(|| of(shard), &of), of(shard));
         all.bounds_us.clone_from(&added.bounds_us);
         all.counts.resize(added.counts.len().max(all.counts.len()), 0);
         all.counts.iter_mut().zip(&added.counts).for_each(|(sum, count)| *sum += count);
@@ -304,6 +338,17 @@ mod tests {
         assert_eq!(view.all.messages, 500.0);
         assert_eq!((view.all.connections, view.all.turn.count), (14, 18));
         assert_eq!(view.all.turn.p50_us, None, "the old turns do not count");
+    }
+
+    #[test]
+    fn a_shard_that_was_missing_before_has_no_rates() {
+        let mut before = node("a", 10_000, 1000, &[5, 0]);
+        before.shards.truncate(1);
+        let view = between(&before, &node("a", 12_000, 1500, &[5, 9]));
+        assert_eq!([0, 1].map(|shard: usize| view.shards[shard].has_rates), [true, false]);
+        assert_eq!((view.shards[1].messages, view.all.messages), (0.0, 250.0));
+        assert_eq!((view.shards[1].turn.count, view.all.turn.count), (0, 9));
+        assert_eq!(view.all.connections, 14, "what there is now is known");
     }
 
     #[test]
