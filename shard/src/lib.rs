@@ -6,7 +6,8 @@
 //!
 //! This is the only crate with `unsafe`. Everything unsafe is in [`ring`], [`buffers`] and
 //! `entries`, but for one borrowed descriptor in [`portable`], two calls in [`scheduling`] and one
-//! in [`disk`]; how long the kernel may look at which memory is argued once, at the top of [`ring`].
+//! in [`disk`]; how long the kernel may look at which memory is argued once, at the top of
+//! [`ring`].
 
 pub mod buffers;
 pub mod claims;
