@@ -124,6 +124,8 @@ impl Worker {
         if self.load.needs_clients() {
             self.gather().await?;
         }
+        // From here on: who begins first may be heard by who begins last before it has begun.
+        self.load.outcome().begin();
         say(&Said::Ready);
         while !self.is_stopped() && self.wanted.start_ns.load(Ordering::Relaxed) == 0 {
             self.swarm.turn(now_ns() + LISTEN_NS, self.load.as_mut()).await?;
@@ -199,7 +201,6 @@ impl Worker {
     }
 
     async fn measure(&mut self, start_ns: u64) -> Result<Outcome, String> {
-        self.load.outcome().begin();
         let used = self.usage(start_ns);
         let mut heartbeat = Schedule::new(start_ns, HEARTBEATS_PER_SECOND, u64::MAX);
         self.load.begin(&mut self.swarm, start_ns);
